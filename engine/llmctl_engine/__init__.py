@@ -1,0 +1,1 @@
+"""The training engine. Runs on the nodes and needs only this folder."""

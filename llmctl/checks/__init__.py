@@ -1,0 +1,1 @@
+"""What is asked of nodes, how it is parsed, and how it is judged."""

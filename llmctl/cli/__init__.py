@@ -1,0 +1,1 @@
+"""Typer commands: arguments in, one workflow call, tables out."""

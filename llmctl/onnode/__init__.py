@@ -1,0 +1,1 @@
+"""Single files that are sent to nodes: standard library, Python 3.6."""

@@ -1,0 +1,30 @@
+"""Where shipped data and the per-user state lie."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def data_dir(kind: str) -> Path:
+    """The folder of shipped `templates` or `recipes`: inside the package in a wheel, beside it in a checkout."""
+    packaged = _PACKAGE / kind
+    return packaged if packaged.is_dir() else _PACKAGE.parent / kind
+
+
+def engine_dir() -> Path:
+    """The folder that holds the package `llmctl_engine` (what PYTHONPATH needs on a node)."""
+    checkout = _PACKAGE.parent / "engine"
+    return checkout if (checkout / "llmctl_engine").is_dir() else _PACKAGE.parent
+
+
+def onnode_file(name: str) -> Path:
+    """A single-file program that is sent to nodes: `probe.py` or `supervisor.py`."""
+    return _PACKAGE / "onnode" / name
+
+
+def home_dir() -> Path:
+    """The launcher's own state: keys, known hosts, inventory, index of runs. `LLMCTL_HOME` moves it."""
+    return Path(os.environ.get("LLMCTL_HOME") or Path.home() / ".config" / "llmctl")

@@ -1,0 +1,1 @@
+"""Plan, run folder, run id, states, manifest: values and paths."""
