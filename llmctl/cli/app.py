@@ -1,5 +1,4 @@
-"""The command line's root, and the one place where errors become exit codes. Imports nothing heavy: each command
-imports its workflow when it is called."""
+"""The command line's root. Imports nothing heavy: each command imports its workflow when it is called."""
 
 from __future__ import annotations
 
@@ -10,8 +9,6 @@ import typer
 
 app = typer.Typer(
     name="llmctl",
-    help="Run LLM training over plain SSH, and report it against a reference.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -22,6 +19,22 @@ COMMAND_MODULES = ("setup_nodes", "check", "render", "run", "lifecycle", "report
 
 for _name in COMMAND_MODULES:
     importlib.import_module(f"llmctl.cli.{_name}").register(app)
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    version: bool = typer.Option(False, "--version", help="Show the version and exit."),
+) -> None:
+    """Run LLM training over plain SSH, and report it against a reference."""
+    if version:
+        from llmctl import __version__
+
+        typer.echo(f"llmctl {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Errors to exit codes: a person's mistake is told in a few lines, a defect of ours leaves a traceback in a file."""
+"""The one place where errors become exit codes: a person's mistake is told in a few lines, a defect of ours leaves a traceback in a file."""
 
 from __future__ import annotations
 
