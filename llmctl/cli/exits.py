@@ -1,4 +1,4 @@
-"""The one place where errors become exit codes: a person's mistake is told in a few lines, a defect of ours leaves a traceback in a file."""
+"""Where errors become exit codes: a mistake is told in a few lines, a defect of ours leaves a traceback in a file."""
 
 from __future__ import annotations
 
