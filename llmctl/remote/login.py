@@ -1,0 +1,89 @@
+"""Logging in: the launcher's own key, the user's keys and agent, or a password that is sent once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import paramiko
+
+from llmctl.errors import NodeError
+from llmctl.remote.secret import Secret
+from llmctl.resources import home_dir
+
+MAX_KEYS = 5
+"""Servers hang up after six tries (MaxAuthTries)."""
+AUTH_TIMEOUT = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Credentials:
+    """What else may be tried than the launcher's own key. `only_own_key`: nothing else."""
+
+    password: Secret | None = None
+    identity: Path | None = None
+    only_own_key: bool = False
+
+
+def own_key() -> Path:
+    """The launcher's own private key; setup-nodes makes it."""
+    return home_dir() / "id_ed25519"
+
+
+def log_in(
+    transport: paramiko.Transport, node: str, user: str, identities: tuple[Path, ...], credentials: Credentials
+) -> None:
+    """Authenticate on a verified connection. Raises NodeError when every way is refused."""
+    tried = []
+    transport.auth_timeout = AUTH_TIMEOUT
+    try:
+        for name, key in _keys(identities, credentials):
+            tried.append(name)
+            with suppress(paramiko.AuthenticationException):
+                transport.auth_publickey(user, key)
+                return
+            if not transport.is_active():
+                break
+        if credentials.password is not None and transport.is_active():
+            tried.append("the password")
+            transport.auth_password(user, credentials.password.reveal())
+            return
+    except paramiko.AuthenticationException:
+        pass
+    except (paramiko.SSHException, EOFError, OSError) as error:
+        raise NodeError("the login broke off", where=node, why=str(error) or type(error).__name__) from error
+    raise NodeError(
+        "the login was refused",
+        where=node,
+        why=f"user {user}; tried {', '.join(tried) or 'nothing: there is no key yet'}",
+        hint=f"llmctl setup-nodes {node} --user {user}",
+    )
+
+
+def _keys(identities: tuple[Path, ...], credentials: Credentials) -> Iterator[tuple[str, paramiko.PKey]]:
+    """The keys to offer, best first, at most MAX_KEYS."""
+    given = (credentials.identity,) if credentials.identity else ()
+    files = [own_key(), *given]
+    if not credentials.only_own_key and not given:
+        files += identities or tuple(Path.home() / ".ssh" / f"id_{kind}" for kind in ("ed25519", "ecdsa", "rsa"))
+    found: list[tuple[str, paramiko.PKey]] = []
+    for path in files:
+        key = _load(path)
+        if key is not None:
+            found.append((str(path), key))
+    if not (credentials.only_own_key or given or identities):
+        agent = paramiko.Agent()
+        found += [(f"the agent's {key.get_name()}", key) for key in agent.get_keys()]
+    yield from found[:MAX_KEYS]
+
+
+def _load(path: Path) -> paramiko.PKey | None:
+    """A private key; None when there is none or it needs a passphrase (the agent may hold it then)."""
+    if not path.is_file():
+        return None
+    try:
+        return paramiko.PKey.from_path(path)
+    except (paramiko.SSHException, ValueError, TypeError, OSError):
+        return None

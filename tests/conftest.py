@@ -1,0 +1,89 @@
+"""What tests of several rooms share: the lab of sshd nodes, and the real command line in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab import Lab
+
+RunLlmctl = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def llmctl(
+    *words: str | Path,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    stdin: str | None = None,
+    timeout: float = 240,
+    code: int | Sequence[int] | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Run `llmctl` in a process of its own, without a terminal. With `code`, any other exit code fails the test
+    and shows both streams."""
+    argv = [sys.executable, "-m", "llmctl", *map(str, words)]
+    done = subprocess.run(
+        argv,
+        env=dict(os.environ if env is None else env),
+        cwd=cwd,
+        input=stdin if stdin is not None else "",
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    wanted = (code,) if isinstance(code, int) else code
+    if wanted is not None and done.returncode not in wanted:
+        pytest.fail(f"{' '.join(argv)}\nexit code {done.returncode}, wanted {code}\n{done.stdout}\n{done.stderr}")
+    return done
+
+
+@pytest.fixture
+def run_llmctl() -> RunLlmctl:
+    """The real command line: `run_llmctl("check", "node1", env=lab.env, code=0)` gives returncode, stdout, stderr."""
+    return llmctl
+
+
+@pytest.fixture
+def fresh_lab() -> Iterator[Callable[..., Lab]]:
+    """A factory: `fresh_lab(count=2, disk_mb=64)` gives nodes on which nothing was set up."""
+    with ExitStack() as stack:
+        yield lambda **options: _enter(stack, **options)
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Lab]:
+    """Two nodes on which the real `llmctl setup-nodes` has run."""
+    with ExitStack() as stack:
+        lab = _enter(stack, count=2)
+        _trust(lab)
+        yield lab
+
+
+def _trust(lab: Lab) -> None:
+    from llmctl.remote.inventory import Entry, save_inventory
+
+    lab.home.mkdir(mode=0o700)
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(lab.home / "id_ed25519")], check=True)
+    known = ""
+    for node in lab.nodes:
+        lab.write(node, "/root/.ssh/authorized_keys", (lab.home / "id_ed25519.pub").read_text(), mode="600")
+        known += f"{node.address} {lab.read(node, '/etc/ssh/lab_key.pub')}"
+    (lab.home / "known_hosts").write_text(known)
+    entries = {node.name: Entry(address=node.address, user=node.user, port=node.port) for node in lab.nodes}
+    save_inventory(entries, lab.home / "nodes.yaml")
+
+
+def _enter(stack: ExitStack, **options: Any) -> Lab:
+    try:
+        return stack.enter_context(Lab.start(**options))
+    except RuntimeError as error:
+        if os.environ.get("CI", "").lower() in ("1", "true"):
+            raise
+        pytest.skip(f"no node lab: {error}")

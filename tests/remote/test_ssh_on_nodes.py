@@ -1,0 +1,105 @@
+"""The SSH transport against real nodes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from llmctl.errors import HostKeyError, NodeError
+from llmctl.recipe.hosts import Node
+from llmctl.remote.connect import connect, connect_all
+from tests.lab import Lab
+
+pytestmark = pytest.mark.lab
+
+
+@pytest.fixture
+def at_lab(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Lab:
+    for key in ("LLMCTL_HOME", "HOME"):
+        monkeypatch.setenv(key, lab.env[key])
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    return lab
+
+
+def test_both_streams_the_code_and_signals_come_back(at_lab: Lab) -> None:
+    transport = connect(Node(name="node1"))
+    try:
+        result = transport.run("cat; echo two >&2; exit 7", stdin="一 ' $HOME".encode())
+        assert (result.code, result.stdout, result.stderr) == (7, "一 ' $HOME", "two\n")
+        assert transport.run("kill -9 $$").code == 137
+        large = transport.run("head -c 9000000 /dev/zero >&2; head -c 9000000 /dev/zero")
+        assert (len(large.stdout), len(large.stderr)) == (9000000, 9000000)
+    finally:
+        transport.close()
+
+
+def test_connect_all_gives_each_node_its_own_outcome(at_lab: Lab) -> None:
+    outcomes = connect_all([Node(name="node1"), Node(name="nowhere"), Node(name="node2")])
+    for outcome in outcomes:
+        if outcome.value is not None:
+            outcome.value.close()
+    assert [outcome.error is None for outcome in outcomes] == [True, False, True]
+    assert "nowhere=10.0.0.1" in str(outcomes[1].error)
+
+
+def test_a_command_that_does_not_end_is_ended_on_the_node(at_lab: Lab) -> None:
+    transport = connect(Node(name="node1"))
+    try:
+        with pytest.raises(NodeError, match=r"no end after 0\.5 s"):
+            transport.run("sleep 4321", timeout=0.5)
+        assert transport.run("ps ax | grep -c '[s]leep 4321'").stdout.strip() == "0"
+    finally:
+        transport.close()
+
+
+@pytest.mark.parametrize("name", ["plain", "two words", "a'; echo foo; '", 'q"$HOME`id`', "línea\nnueva", "数据"])
+def test_files_go_there_and_back_whatever_their_names(at_lab: Lab, tmp_path: Path, name: str) -> None:
+    transport = connect(Node(name="node1"))
+    remote = f"{at_lab.nodes[0].workdir}/put/{name}/file"
+    content = bytes(range(256)) * 1000
+    source = tmp_path / "source"
+    source.write_bytes(content)
+    try:
+        transport.put({remote: source, remote + "2": b""}, mode=0o600)
+        transport.get(remote, tmp_path / "back")
+        assert (tmp_path / "back").read_bytes() == content
+        listed = transport.run(f"cd {at_lab.nodes[0].workdir}/put && find . -type f | grep -c '\\.file'").stdout.strip()
+        assert listed == "0"
+    finally:
+        transport.close()
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(fresh: Lab) -> None:
+    transport = connect(Node(name="node1"))
+    try:
+        transport.put({"/tmp/w/kept": b"old"})
+        with pytest.raises(NodeError, match="0 of 16 MiB are free on /tmp"):
+            transport.put({"/tmp/w/kept": b"x" * (24 << 20), "/tmp/w/other": b"new"})
+        assert transport.run("cd /tmp/w && ls -A && cat kept").stdout == "kept\nold"
+    finally:
+        transport.close()
+
+
+@pytest.fixture
+def fresh(fresh_lab, monkeypatch: pytest.MonkeyPatch) -> Lab:  # type: ignore[no-untyped-def]
+    from tests.conftest import _trust
+
+    lab: Lab = fresh_lab(count=1, disk_mb=16)
+    _trust(lab)
+    for key in ("LLMCTL_HOME", "HOME"):
+        monkeypatch.setenv(key, lab.env[key])
+    return lab
+
+
+def test_a_changed_host_key_is_refused_with_both_fingerprints(fresh: Lab) -> None:
+    node = fresh.nodes[0]
+    before = fresh.exec(node, "ssh-keygen -lf /etc/ssh/lab_key.pub").stdout.split()[1]
+    fresh.new_host_key(node)
+    after = fresh.exec(node, "ssh-keygen -lf /etc/ssh/lab_key.pub").stdout.split()[1]
+    with pytest.raises(HostKeyError) as caught:
+        connect(Node(name="node1"))
+    told = str(caught.value)
+    assert before in told
+    assert after in told
+    assert "--forget" in told
