@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from llmctl.errors import ManyErrors, UsageError
+from llmctl.recipe.schema import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,3 +21,132 @@ class Node:
     port: int | None = None
     slots: int | None = None
     """Devices to use here; None: the recipe's `devices_per_node`."""
+
+
+_NODE = re.compile(
+    r"(?:(?P<user>[A-Za-z0-9_][A-Za-z0-9_.-]*)@)?"
+    r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*(?:\[[0-9,/-]+\][A-Za-z0-9._-]*)*)"
+    r"(?:=(?P<address>\[[0-9A-Fa-f:]+\]|[A-Za-z0-9][A-Za-z0-9._-]*))?"
+    r"(?::(?P<port>[0-9]+))?"
+)
+_FORM = "[user@]name[=address][:port], for example root@node1=10.0.0.1:22 or node[01-16]"
+
+
+def parse_nodes(texts: Iterable[str]) -> tuple[Node, ...]:
+    """Nodes in the order given, ranges expanded. Raises ManyErrors naming every text that is no node and every
+    node that stands twice."""
+    nodes: list[Node] = []
+    errors: list[UsageError] = []
+    for text in texts:
+        try:
+            nodes += _expand(text)
+        except UsageError as error:
+            errors.append(error)
+    errors += _duplicates(nodes)
+    if errors:
+        raise ManyErrors(errors, where="nodes")
+    return tuple(nodes)
+
+
+def read_hostfile(path: Path) -> tuple[Node, ...]:
+    """Read `name slots=N` lines strictly; `#` starts a comment. Raises ManyErrors with line and column of each
+    mistake, UsageError when the file is missing or empty."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UsageError("no such hostfile", where=str(path), hint="write lines like: node1 slots=8") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError("the hostfile cannot be read", where=str(path), why=str(error)) from None
+    nodes: list[Node] = []
+    errors: list[UsageError] = []
+    seen: dict[str, int] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        words = list(re.finditer(r"\S+", line.split("#", 1)[0]))
+        if not words:
+            continue
+        try:
+            for node in _hostfile_line(words):
+                if node.name in seen:
+                    raise _At(words[0].start(), f"{node.name} stands twice", f"first on line {seen[node.name]}")
+                seen[node.name] = number
+                nodes.append(node)
+        except _At as at:
+            errors.append(UsageError(at.what, where=f"{path}:{number}:{at.column + 1}", hint=at.hint))
+    if errors:
+        raise ManyErrors(errors, where=str(path))
+    if not nodes:
+        raise UsageError("the hostfile names no node", where=str(path), hint="write lines like: node1 slots=8")
+    return tuple(nodes)
+
+
+def recipe_nodes(recipe: Recipe, folder: Path) -> tuple[Node, ...]:
+    """The nodes that a recipe names, each with its slots; `localhost` for the local backend."""
+    cluster = recipe.cluster
+    if recipe.launch.backend == "local":
+        nodes: tuple[Node, ...] = (Node(name="localhost", address="127.0.0.1"),)
+    elif cluster.hostfile:
+        nodes = read_hostfile(folder / cluster.hostfile)
+    else:
+        nodes = parse_nodes(cluster.nodes)
+    return tuple(replace(node, slots=node.slots or cluster.devices_per_node) for node in nodes)
+
+
+class _At(Exception):
+    """A mistake and its column, turned into an error by the reader."""
+
+    def __init__(self, column: int, what: str, hint: str = "") -> None:
+        super().__init__(what)
+        self.column, self.what, self.hint = column, what, hint
+
+
+def _hostfile_line(words: list[re.Match[str]]) -> list[Node]:
+    slots = None
+    for word in words[1:]:
+        key, equals, value = word.group().partition("=")
+        if key != "slots" or not equals:
+            raise _At(word.start(), f"unknown word {word.group()!r}", "a line is: node1 slots=8")
+        if slots is not None:
+            raise _At(word.start(), "slots stands twice")
+        if not re.fullmatch(r"[0-9]+", value) or not value.isascii():
+            raise _At(word.start() + 6, f"slots must be a whole number, not {value!r}", "node1 slots=8")
+        slots = int(value)
+        if slots == 0:
+            raise _At(word.start() + 6, "slots=0 leaves nothing to run on", "drop the line or give slots=1")
+    try:
+        return [replace(node, slots=slots) for node in _expand(words[0].group())]
+    except UsageError as error:
+        raise _At(words[0].start(), error.what, error.hint) from None
+
+
+def _expand(text: str) -> list[Node]:
+    match = _NODE.fullmatch(text)
+    if match is None:
+        raise UsageError(f"{text!r} is no node", hint=f"the form is {_FORM}")
+    name, address, port = match["name"], match["address"], match["port"]
+    if port is not None and not 1 <= int(port) <= 65535:
+        raise UsageError(f"{text!r}: port {port} is not between 1 and 65535")
+    if "[" not in name:
+        names = [name]
+    else:
+        from ClusterShell.NodeSet import NodeSet, NodeSetException
+
+        try:
+            names = list(NodeSet(name))
+        except NodeSetException as error:
+            raise UsageError(f"{text!r} is no range of nodes", why=str(error), hint="node[01-16]") from None
+        if address is not None:
+            raise UsageError(f"{text!r}: a range cannot have one address", hint="write each node with its own")
+    return [
+        Node(
+            name=each,
+            address=address.strip("[]") if address else None,
+            user=match["user"],
+            port=int(port) if port else None,
+        )
+        for each in names
+    ]
+
+
+def _duplicates(nodes: list[Node]) -> list[UsageError]:
+    names = [node.name for node in nodes]
+    return [UsageError(f"{name} stands twice") for name in sorted({n for n in names if names.count(n) > 1})]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from llmctl.recipe.hosts import Node
 from llmctl.recipe.schema import Recipe
 
 
@@ -53,3 +55,46 @@ class Plan:
     def global_batch(self) -> int:
         """Samples per optimizer step: micro batch x accumulation x world size."""
         return self.recipe.train.micro_batch * self.recipe.train.grad_accum * self.world_size
+
+
+DEFAULT_MASTER_PORT = 29500
+
+
+def make_plan(
+    recipe: Recipe,
+    nodes: Sequence[Node],
+    *,
+    run_id: str,
+    paths: NodePaths,
+    addresses: Mapping[str, str] | None = None,
+    interfaces: Mapping[str, str | None] | None = None,
+    master_port: int | None = None,
+    python: str | None = None,
+    resume: bool = False,
+) -> Plan:
+    """Work out a run. `addresses` and `interfaces` (by node name) and `master_port` are what was found on the nodes;
+    the recipe's own values win, the node's name and 29500 stand in where nothing is known."""
+    cluster = recipe.cluster
+    addresses, interfaces = addresses or {}, interfaces or {}
+    planned: list[NodePlan] = []
+    for rank, node in enumerate(nodes):
+        planned.append(
+            NodePlan(
+                name=node.name,
+                address=addresses.get(node.name) or node.address or node.name,
+                rank=rank,
+                slots=node.slots or cluster.devices_per_node,
+                first_rank=sum(before.slots for before in planned),
+                interface=cluster.interface or interfaces.get(node.name),
+            )
+        )
+    return Plan(
+        run_id=run_id,
+        recipe=recipe,
+        nodes=tuple(planned),
+        master_addr=cluster.master_addr or planned[0].address,
+        master_port=cluster.master_port or master_port or DEFAULT_MASTER_PORT,
+        python=cluster.python or python or "python3",
+        paths=paths,
+        resume=resume,
+    )

@@ -1,0 +1,173 @@
+"""What a recipe reads: which of it lies beside the recipe on the launcher and goes to the nodes, and which must be
+on the nodes already."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from llmctl.errors import UsageError
+from llmctl.recipe.schema import Recipe
+from llmctl.resources import engine_dir
+from llmctl.run.plan import NodePaths
+
+DATA_SUFFIXES = (".json", ".jsonl", ".txt")
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Files that travel together: relative path -> file on the launcher, and the digest of all of it."""
+
+    files: Mapping[str, Path]
+    digest: str
+
+    @property
+    def size(self) -> int:
+        """Bytes in all."""
+        return sum(path.stat().st_size for path in self.files.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """`staged` trees by kind (engine, data, model, adapter); what is not staged is a path on the nodes."""
+
+    staged: Mapping[str, Tree]
+    data_dir: str | None
+    """Set when the data is on the nodes already; relative to workdir or absolute. Likewise the next two."""
+    model_path: str | None
+    adapter_path: str | None
+    reference: Path | None
+    """The reference log on the launcher."""
+
+    def paths(self, workdir: str, run_dir: str) -> NodePaths:
+        """Where everything lies on the nodes; staged trees under the folder of their digest."""
+
+        def place(kind: str, folder: str, given: str | None) -> str | None:
+            if kind in self.staged:
+                return f"{workdir}/{folder}/{self.staged[kind].digest[:16]}"
+            return str(PurePosixPath(workdir) / given) if given is not None else None
+
+        return NodePaths(
+            run_dir=run_dir,
+            engine_dir=place("engine", "engine", None) or str(engine_dir()),
+            data_dir=place("data", "data", self.data_dir) or workdir,
+            model_path=place("model", "models", self.model_path),
+            adapter_path=place("adapter", "models", self.adapter_path),
+        )
+
+
+def survey(recipe: Recipe, folder: Path) -> Inputs:
+    """Look at the launcher's side of a recipe whose relative paths start at `folder`.
+
+    The local backend stages nothing: everything is used where it lies. Raises UsageError for a dataset, model or
+    reference that is missing.
+    """
+    local = recipe.launch.backend == "local"
+    staged: dict[str, Tree] = {} if local else {"engine": _engine_tree()}
+    data_dir = _launcher_path(folder, recipe.data.dir)
+    files = dataset_files(recipe, data_dir) if data_dir else {}
+    if data_dir and not local:
+        staged["data"] = make_tree(files)
+    kept: dict[str, str | None] = {}
+    for kind, given, wanted in (
+        ("model", recipe.model.path, recipe.model.stage),
+        ("adapter", recipe.train.lora.adapter, True),
+    ):
+        here = _launcher_path(folder, given) if given else None
+        if here and not local and wanted:
+            staged[kind] = make_tree({str(p.relative_to(here)): p for p in sorted(here.rglob("*")) if p.is_file()})
+        if local and given and not here:
+            raise UsageError(f"no such folder: {folder / given}", where=_KEY[kind])
+        if wanted and given and not here and not local and kind == "model":
+            raise UsageError(f"no such folder: {folder / given}", where="model.path", why="model.stage copies it")
+        kept[kind] = str(here) if here and local else given
+    if local and not data_dir:
+        raise UsageError(f"no such folder: {folder / recipe.data.dir}", where="data.dir")
+    reference = None
+    if recipe.report.reference:
+        reference = _launcher_path(folder, recipe.report.reference)
+        if reference is None:
+            raise UsageError(f"no such file: {folder / recipe.report.reference}", where="report.reference")
+    return Inputs(
+        staged=staged,
+        data_dir=str(data_dir) if data_dir and local else recipe.data.dir,
+        model_path=kept["model"],
+        adapter_path=kept["adapter"],
+        reference=reference,
+    )
+
+
+_KEY = {"model": "model.path", "adapter": "train.lora.adapter"}
+
+
+def dataset_files(recipe: Recipe, data_dir: Path) -> dict[str, Path]:
+    """The files that the recipe's datasets are made of, with `dataset_info.json` if there is one; names relative to
+    `data_dir`. Raises UsageError naming the datasets that are there."""
+    info_file = data_dir / "dataset_info.json"
+    info = _read_info(info_file) if info_file.is_file() else {}
+    files = {info_file.name: info_file} if info else {}
+    for name in recipe.data.datasets:
+        entry = info.get(name)
+        if entry is not None:
+            file_name = entry.get("file_name") if isinstance(entry, dict) else None
+            if not isinstance(file_name, str):
+                raise UsageError(f"dataset {name}: has no file_name", where=str(info_file), why="only local files")
+            candidates = [file_name]
+        else:
+            candidates = [name + suffix for suffix in DATA_SUFFIXES]
+        found = next((c for c in candidates if (data_dir / c).is_file()), None)
+        if found is None:
+            here = sorted(
+                {*info, *(p.stem for p in data_dir.iterdir() if p.suffix in DATA_SUFFIXES)} - {info_file.stem}
+            )
+            near = difflib.get_close_matches(name, here, n=1)
+            raise UsageError(
+                f"no dataset {name} in {data_dir}",
+                where="data.datasets",
+                why=f"looked for {', '.join(candidates)}",
+                hint=f"did you mean {near[0]}?" if near else f"there are {', '.join(here) or 'none'}",
+            )
+        files[found] = data_dir / found
+    return files
+
+
+def make_tree(files: Mapping[str, Path]) -> Tree:
+    """`digest` is the sha256 over `path NUL size NUL sha256 NEWLINE` of every file, sorted by path."""
+    whole = hashlib.sha256()
+    for name in sorted(files):
+        with files[name].open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        whole.update(f"{name}\0{files[name].stat().st_size}\0{content}\n".encode())
+    return Tree(files=dict(sorted(files.items())), digest=whole.hexdigest())
+
+
+def _engine_tree() -> Tree:
+    root = engine_dir()
+    package = root / "llmctl_engine"
+    return make_tree(
+        {
+            str(path.relative_to(root)): path
+            for path in sorted(package.rglob("*"))
+            if path.is_file() and "__pycache__" not in path.parts
+        }
+    )
+
+
+def _launcher_path(folder: Path, given: str) -> Path | None:
+    path = folder / given
+    return path.resolve() if path.exists() else None
+
+
+def _read_info(path: Path) -> dict[str, Any]:
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UsageError("is no JSON", where=str(path), why=str(error)) from None
+    if not isinstance(info, dict):
+        raise UsageError("must map dataset names to their files", where=str(path))
+    return info
