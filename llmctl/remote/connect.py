@@ -143,14 +143,15 @@ def _open_jump(target: Target) -> SshTransport:
 
 def verify_known(target: Target, key: HostKey) -> None:
     """Refuse every key but the verified one. Raises HostKeyError."""
-    known, source = known_keys(_labels(target))
+    known, source = known_keys(known_labels(target))
     if not known:
         raise unknown_key(target.node.name, target.label, key)
     if key not in known:
         raise changed_key(target.node.name, target.label, key, known, source)
 
 
-def _labels(target: Target) -> list[str]:
+def known_labels(target: Target) -> list[str]:
+    """The names under which a known_hosts file may hold the target."""
     return list(dict.fromkeys([target.label, host_label(target.node.name, target.port)]))
 
 
@@ -186,7 +187,7 @@ def _handshake(target: Target, behind: SshTransport | None) -> paramiko.Transpor
 
 def _prefer_known(transport: paramiko.Transport, target: Target) -> None:
     """Ask first for the kind of key that was verified, so that a second kind is not taken for a changed key."""
-    kinds = {key.kind for key in known_keys(_labels(target))[0]}
+    kinds = {key.kind for key in known_keys(known_labels(target))[0]}
     options = transport.get_security_options()
     signatures = {f"rsa-sha2-{bits}" for bits in (256, 512)} if "ssh-rsa" in kinds else set()
     options.key_types = sorted(options.key_types, key=lambda kind: kind not in kinds | signatures)

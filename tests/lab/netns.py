@@ -194,7 +194,7 @@ def _spec(
     root = f"root:{_hash(password)}:20000:0:99999:7:::\n"
     files = {
         "/etc/hostname": f"{node.name}\n",
-        "/etc/hosts": f"127.0.0.1\tlocalhost\n127.0.1.1\t{node.name}\n",
+        "/etc/hosts": "127.0.0.1\tlocalhost\n",
         "/etc/shadow": root + "".join(line for line in shadow if not line.startswith("root:")),
         "/etc/ssh/lab_key": key.read_text(),
         "/etc/ssh/lab_key.pub": Path(f"{key}.pub").read_text(),
