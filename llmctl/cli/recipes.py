@@ -1,15 +1,46 @@
-"""`llmctl recipes`: what is shipped."""
+"""`llmctl recipes`: what is shipped, and what a recipe may hold."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
+
 import typer
 
-recipes = typer.Typer(help="The shipped recipes.", no_args_is_help=True)
+recipes = typer.Typer(help="The shipped recipes, and the form of a recipe.", rich_markup_mode=None)
 
 
 @recipes.command("list")
-def list_recipes() -> None:
+def list_recipes(as_json: bool = typer.Option(False, "--json", help="Print JSON.")) -> None:
     """List the shipped recipes."""
+    from llmctl.workflows import recipes as workflow
+
+    rows = workflow.list_recipes()
+    if as_json:
+        typer.echo(json.dumps([dataclasses.asdict(row) for row in rows], indent=2, ensure_ascii=False))
+        return
+    from llmctl.cli.console import table
+
+    table(
+        ["name", "device", "nodes x devices", "stage", "method", "about"],
+        [[r.name, r.device, f"{r.nodes} x {r.devices_per_node}", r.stage, r.method, r.about] for r in rows],
+    )
+
+
+@recipes.command("show")
+def show_recipe(name: str = typer.Argument(help="Its name, or a file.")) -> None:
+    """Print a recipe."""
+    from llmctl.workflows import recipes as workflow
+
+    typer.echo(workflow.show_recipe(name), nl=False)
+
+
+@recipes.command("schema")
+def schema() -> None:
+    """Print the JSON schema of a recipe."""
+    from llmctl.workflows import recipes as workflow
+
+    typer.echo(json.dumps(workflow.recipe_schema(), indent=2))
 
 
 def register(app: typer.Typer) -> None:

@@ -1,0 +1,115 @@
+"""Plan to files: relative path -> text. Pure; the same for `render`, `run --dry-run` and the real run."""
+
+from __future__ import annotations
+
+import base64
+import json
+from functools import cache
+from typing import Any
+
+import jinja2
+from llmctl_engine.config import DataConfig, EngineConfig, LoraSettings, ModelConfig, TrainSettings, to_json
+from llmctl_engine.devices import DEVICES
+
+from llmctl.recipe.load import dump_recipe
+from llmctl.render.deepspeed import ds_config
+from llmctl.render.shell import sh_quote
+from llmctl.resources import data_dir
+from llmctl.run.plan import Plan
+
+EXACT_PREFIX = {"NCCL_SOCKET_IFNAME": "=", "HCCL_SOCKET_IFNAME": "="}
+"""NCCL and HCCL match a plain value as a prefix (`bond0` also takes `bond0.2093`); `=` asks for the name itself."""
+
+
+def render(plan: Plan) -> dict[str, str]:
+    """Every file of the run folder by its relative path. Raises ManyErrors when the DeepSpeed lint objects."""
+    pdsh = plan.recipe.launch.backend == "pdsh"
+    names = ["hostfile", "env.sh", "enter.sh", "launch.sh", *(["rank.sh", "deepspeed_env"] if pdsh else [])]
+    values = _values(plan)
+    files = {"recipe.yaml": dump_recipe(plan.recipe)}
+    deepspeed = ds_config(plan)
+    if deepspeed is not None:
+        files["ds_config.json"] = json.dumps(deepspeed, indent=2, ensure_ascii=False) + "\n"
+    files["engine.json"] = to_json(engine_config(plan))
+    return files | {name: _templates().get_template(f"{name}.j2").render(values) for name in names}
+
+
+def engine_config(plan: Plan) -> EngineConfig:
+    """The engine's input for a plan."""
+    recipe, paths = plan.recipe, plan.paths
+    train = recipe.train.model_dump(exclude={"lora"})
+    lora = recipe.train.lora.model_dump() | {"adapter": paths.adapter_path}
+    return EngineConfig(
+        run_id=plan.run_id,
+        device=recipe.cluster.device,
+        output_dir=f"{paths.run_dir}/output",
+        model=ModelConfig(
+            path=paths.model_path,
+            init=recipe.model.init,
+            template=recipe.model.template,
+            trust_remote_code=recipe.model.trust_remote_code,
+        ),
+        data=DataConfig(
+            dir=paths.data_dir,
+            datasets=recipe.data.datasets,
+            cutoff_len=recipe.data.cutoff_len,
+            max_samples=recipe.data.max_samples,
+        ),
+        train=TrainSettings(**train, lora=LoraSettings(**lora)),
+        deepspeed=f"{paths.run_dir}/ds_config.json" if recipe.deepspeed else None,
+        resume=plan.resume,
+        world_size=plan.world_size,
+    )
+
+
+def shell_of(plan: Plan) -> str:
+    """Activation lines are bash's (`source`, conda); without them plain sh is enough."""
+    return "bash" if plan.recipe.cluster.activate else "sh"
+
+
+@cache
+def _templates() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(data_dir("templates")),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701 - shell files; every value passes the sh filter
+    )
+    environment.filters["sh"] = sh_quote
+    return environment
+
+
+def _values(plan: Plan) -> dict[str, Any]:
+    cluster = plan.recipe.cluster
+    environment: dict[str, Any] = {
+        "LLMCTL_RUN_ID": plan.run_id,
+        "PYTHONPATH": plan.paths.engine_dir,
+        "PYTHONUNBUFFERED": "1",
+        "OMP_NUM_THREADS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_OFFLINE": "1",
+    }
+    interface_variables = [
+        (name, EXACT_PREFIX.get(name, ""))
+        for name in DEVICES[cluster.device].interface_variables
+        if name not in cluster.env
+    ]
+    world = {node.name: list(range(node.slots)) for node in plan.nodes}
+    return {
+        "plan": plan,
+        "shell": shell_of(plan),
+        "activate": cluster.activate,
+        "conda": any(line.split()[:1] == ["conda"] for line in cluster.activate),
+        "environment": environment | cluster.env,
+        "interface_variables": interface_variables,
+        "world_info": base64.urlsafe_b64encode(json.dumps(world).encode()).decode(),
+        "pdsh_ssh_args": _pdsh_ssh_args(plan),
+    }
+
+
+def _pdsh_ssh_args(plan: Plan) -> str:
+    port = plan.recipe.cluster.port
+    words = ["-o BatchMode=yes", "-o StrictHostKeyChecking=yes", "-o ConnectTimeout=10"]
+    return " ".join([*words, *([f"-p {port}"] if port else [])])

@@ -1,0 +1,93 @@
+"""From a recipe to everything that a run would write and start, nothing of it done."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmctl.errors import UsageError
+from llmctl.recipe.hosts import Node, recipe_nodes
+from llmctl.recipe.load import LoadedRecipe, load_recipe
+from llmctl.render.commands import NodeCommand, commands
+from llmctl.render.files import render
+from llmctl.run.ids import new_run_id
+from llmctl.run.inputs import Inputs, survey
+from llmctl.run.plan import Plan, make_plan
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A run that has been worked out but not begun."""
+
+    loaded: LoadedRecipe
+    nodes: tuple[Node, ...]
+    inputs: Inputs
+    plan: Plan
+
+    @property
+    def files(self) -> dict[str, str]:
+        """Relative path -> text of every rendered file."""
+        return render(self.plan)
+
+    @property
+    def commands(self) -> tuple[NodeCommand, ...]:
+        return commands(self.plan)
+
+
+def runs_folder(given: Path | None) -> Path:
+    """Where runs lie: `--runs`, else `LLMCTL_RUNS`, else `runs` in the current folder."""
+    return (given or Path(os.environ.get("LLMCTL_RUNS") or "runs")).absolute()
+
+
+def draft(
+    source: str | Path,
+    *,
+    sets: Sequence[str] = (),
+    runs: Path | None = None,
+    run_id: str | None = None,
+    addresses: Mapping[str, str] | None = None,
+    interfaces: Mapping[str, str | None] | None = None,
+    master_port: int | None = None,
+    resume: bool = False,
+) -> Draft:
+    """Load a recipe and plan its run. The last four are what the nodes told; without them the plan stands on the
+    recipe alone. Raises UsageError for anything wrong in the recipe or missing beside it."""
+    loaded = load_recipe(source, sets)
+    recipe = loaded.recipe
+    nodes = recipe_nodes(recipe, loaded.folder)
+    inputs = survey(recipe, loaded.folder)
+    run_id = run_id or new_run_id(recipe.name)
+    if recipe.launch.backend == "local":
+        workdir = str(runs_folder(runs))
+        run_dir = f"{workdir}/{run_id}"
+    else:
+        workdir = str(recipe.cluster.workdir)
+        run_dir = f"{workdir}/runs/{run_id}"
+    plan = make_plan(
+        recipe,
+        nodes,
+        run_id=run_id,
+        paths=inputs.paths(workdir, run_dir),
+        addresses=addresses,
+        interfaces=interfaces,
+        master_port=master_port,
+        python=sys.executable if recipe.launch.backend == "local" else None,
+        resume=resume,
+    )
+    return Draft(loaded=loaded, nodes=nodes, inputs=inputs, plan=plan)
+
+
+def write_files(files: Mapping[str, str], folder: Path) -> None:
+    """Write rendered files below `folder`. Raises UsageError when it cannot be written."""
+    try:
+        for name, text in files.items():
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(
+            "cannot write", where=str(error.filename or folder), why=error.strerror or str(error)
+        ) from None
