@@ -57,27 +57,18 @@ def fresh_lab() -> Iterator[Callable[..., Lab]]:
         yield lambda **options: _enter(stack, **options)
 
 
+def set_up(lab: Lab) -> None:
+    """Run the real setup-nodes on all nodes of a lab."""
+    llmctl("setup-nodes", *lab.specs, "--accept-new", *lab.login_options(), env=lab.env, code=0)
+
+
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
     """Two nodes on which the real `llmctl setup-nodes` has run."""
     with ExitStack() as stack:
         lab = _enter(stack, count=2)
-        _trust(lab)
+        set_up(lab)
         yield lab
-
-
-def _trust(lab: Lab) -> None:
-    from llmctl.remote.inventory import Entry, save_inventory
-
-    lab.home.mkdir(mode=0o700)
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(lab.home / "id_ed25519")], check=True)
-    known = ""
-    for node in lab.nodes:
-        lab.write(node, "/root/.ssh/authorized_keys", (lab.home / "id_ed25519.pub").read_text(), mode="600")
-        known += f"{node.address} {lab.read(node, '/etc/ssh/lab_key.pub')}"
-    (lab.home / "known_hosts").write_text(known)
-    entries = {node.name: Entry(address=node.address, user=node.user, port=node.port) for node in lab.nodes}
-    save_inventory(entries, lab.home / "nodes.yaml")
 
 
 def _enter(stack: ExitStack, **options: Any) -> Lab:

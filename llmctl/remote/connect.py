@@ -128,6 +128,17 @@ def open_target(
         raise
 
 
+def peek(target: Target) -> HostKey:
+    """The host key that the target shows; no login. Raises NodeError when it cannot be reached."""
+    behind = _open_jump(target) if target.jump else None
+    transport: paramiko.Transport | None = None
+    try:
+        transport = _handshake(target, behind)
+        return _server_key(transport)
+    finally:
+        _close(transport, behind)
+
+
 def _close(transport: paramiko.Transport | None, behind: SshTransport | None) -> None:
     for opened in (transport, behind):
         if opened is not None:

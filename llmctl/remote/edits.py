@@ -80,6 +80,25 @@ def without_keys(text: str, blobs: Sequence[str], where: str) -> str:
     return with_block(text, body, where)
 
 
+def with_stanzas(text: str, lines: Sequence[str], where: str) -> str:
+    """~/.ssh/config whose managed block, at the top, has these `Host` stanzas; those of other hosts in it stay."""
+    fresh = _stanzas(lines)
+    merged = {**_stanzas(split_block(text, where)[1]), **fresh}
+    merged.pop("*", None)
+    body = [line for stanza in merged.values() for line in stanza]
+    return with_block(text, [*body, "Host *"] if body else [], where, first=True)
+
+
+def _stanzas(lines: Sequence[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    name = ""
+    for line in lines:
+        if line.startswith("Host "):
+            name = line.split()[1]
+        found.setdefault(name, []).append(line)
+    return found
+
+
 def with_hosts(text: str, addresses: Mapping[str, str], where: str) -> str:
     """/etc/hosts whose managed block maps these names too; names managed before stay."""
     managed = (line.split("\t", 1) for line in split_block(text, where)[1] if "\t" in line)

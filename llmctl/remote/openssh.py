@@ -57,8 +57,7 @@ def _block(alias: str, target: Target) -> str:
 
 
 def node_config(targets: Sequence[Target], key: str, known_hosts: str) -> list[str]:
-    """Lines for ~/.ssh/config on a node that logs in to `targets`; `Host *` at the end gives what follows back its
-    meaning."""
+    """Lines for ~/.ssh/config on a node that logs in to `targets`."""
     lines = []
     for target in targets:
         names = dict.fromkeys([target.node.name, target.address])
@@ -71,7 +70,7 @@ def node_config(targets: Sequence[Target], key: str, known_hosts: str) -> list[s
             f"    UserKnownHostsFile {known_hosts}",
             "    StrictHostKeyChecking yes",
         ]
-    return [*lines, "Host *"] if lines else []
+    return lines
 
 
 def complaint(node: str, text: str) -> NodeError:

@@ -9,6 +9,7 @@ import pytest
 from llmctl.errors import HostKeyError, NodeError, UsageError
 from llmctl.recipe.hosts import Node
 from llmctl.remote.pdsh import by_label, pdsh_version, run_pdsh
+from tests.conftest import set_up
 from tests.lab import Lab
 
 needs_pdsh = pytest.mark.skipif(shutil.which("pdsh") is None, reason="pdsh is not installed")
@@ -77,10 +78,8 @@ def test_a_changed_host_key_is_refused(trusted_lab: Lab) -> None:
 
 @pytest.fixture
 def trusted_lab(fresh_lab, monkeypatch: pytest.MonkeyPatch) -> Lab:  # type: ignore[no-untyped-def]
-    from tests.conftest import _trust
-
     lab: Lab = fresh_lab(count=1)
-    _trust(lab)
+    set_up(lab)
     for key in ("LLMCTL_HOME", "HOME"):
         monkeypatch.setenv(key, lab.env[key])
     return lab

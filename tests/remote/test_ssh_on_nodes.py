@@ -9,6 +9,7 @@ import pytest
 from llmctl.errors import HostKeyError, NodeError
 from llmctl.recipe.hosts import Node
 from llmctl.remote.connect import connect, connect_all
+from tests.conftest import set_up
 from tests.lab import Lab
 
 pytestmark = pytest.mark.lab
@@ -83,10 +84,8 @@ def test_a_full_disk_is_told_and_leaves_nothing(fresh: Lab) -> None:
 
 @pytest.fixture
 def fresh(fresh_lab, monkeypatch: pytest.MonkeyPatch) -> Lab:  # type: ignore[no-untyped-def]
-    from tests.conftest import _trust
-
     lab: Lab = fresh_lab(count=1, disk_mb=16)
-    _trust(lab)
+    set_up(lab)
     for key in ("LLMCTL_HOME", "HOME"):
         monkeypatch.setenv(key, lab.env[key])
     return lab
