@@ -101,8 +101,8 @@ class Namespaces:
         return int(children[0])
 
     def exec(self, node: LabNode, command: str, *, stdin: str = "", timeout: float = 60) -> CommandResult:
-        enter = ("nsenter", "-t", str(self._init_pid(node)), "-m", "-u", "-i", "-n", "-p", "--wd=/root")
-        argv = [*enter, *NODE_ENV, "sh", "-c", command]
+        enter = ("nsenter", "-t", str(self._init_pid(node)), "-m", "-u", "-i", "-n", "-p")
+        argv = [*enter, *NODE_ENV, "sh", "-c", 'cd && exec sh -c "$1"', "sh", command]
         done = subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=timeout, check=False)
         code = 128 - done.returncode if done.returncode < 0 else done.returncode
         return CommandResult(code, done.stdout, done.stderr)
