@@ -1,0 +1,133 @@
+"""Talking to the supervisors on the nodes: what all SSH-like backends share."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from llmctl.errors import LlmctlError, NodeError
+from llmctl.remote.fanout import Outcome, fan_out
+from llmctl.remote.transport import Transport
+from llmctl.run.states import State
+
+MARKER = "LLMCTL-JSON "
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What a backend needs to know of a run, also long after its start."""
+
+    run_id: str
+    run_dir: str
+    nodes: tuple[str, ...]
+    """All nodes in the order of the ranks."""
+    python: str
+    shell: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeReport:
+    """What one node tells in one round trip."""
+
+    node: str
+    state: State | None
+    """None: no supervisor was started here."""
+    exit_code: int | None = None
+    ended: float | None = None
+    heartbeat: float | None = None
+    texts: Mapping[str, str] = field(default_factory=dict)
+    """New text by file (`logs/<node>/rank0.log`, `output/steps.jsonl`)."""
+    offsets: Mapping[str, int] = field(default_factory=dict)
+    errors: tuple[dict[str, Any], ...] = ()
+    """What failing ranks wrote down, in no order."""
+    clock: float = 0.0
+
+
+def call(
+    transport: Transport, job: Job, verb: str, *words: str, stdin: bytes = b"", timeout: float = 60
+) -> dict[str, Any]:
+    """One verb of `supervisor.py` on a node. Raises NodeError when it gives no answer."""
+    script = shlex.quote(f"{job.run_dir}/supervisor.py")
+    python = shlex.quote(job.python)
+    command = (
+        f"P=$(command -v {python} || command -v python3) || {{ echo 'no {job.python} and no python3' >&2; exit 127; }}; "
+        f'LLMCTL_RUN_ID={shlex.quote(job.run_id)} exec "$P" {script} {verb} {" ".join(map(shlex.quote, words))}'
+    )
+    result = transport.run(command, stdin=stdin, timeout=timeout)
+    _, marker, answer = result.stdout.rpartition("\n" + MARKER)
+    if not marker:
+        raise NodeError(
+            f"the supervisor gave no answer to {verb}",
+            where=transport.node.name,
+            why=(result.stderr.strip().splitlines() or [f"exit code {result.code}"])[-1],
+            hint=f"is {job.run_dir} still there?",
+        )
+    answered: dict[str, Any] = json.loads(answer)
+    return answered
+
+
+def start(job: Job, transports: Mapping[str, Transport], nodes: Sequence[str]) -> list[Outcome[str, int]]:
+    """Start the supervisor on `nodes`; each outcome is its pid. A refusal is a NodeError."""
+
+    def one(node: str) -> int:
+        answer = call(transports[node], job, "start", job.run_dir, node, str(job.nodes.index(node)), job.shell)
+        if "error" in answer:
+            raise NodeError(
+                f"the supervisor refuses: {answer['error']}", where=node, hint=f"llmctl cancel {job.run_id}"
+            )
+        return int(answer["pid"])
+
+    return fan_out(nodes, one)
+
+
+def poll(job: Job, transport: Transport, offsets: Mapping[str, int]) -> NodeReport:
+    """One round trip to one node: its state and what its files hold behind `offsets`."""
+    node = transport.node.name
+    request = json.dumps({"offsets": dict(offsets)}).encode()
+    answer = call(transport, job, "poll", job.run_dir, node, stdin=request, timeout=30)
+    state = answer["state"] or {}
+    return NodeReport(
+        node=node,
+        state=State(state["state"]) if state else None,
+        exit_code=state.get("exit_code"),
+        ended=state.get("ended"),
+        heartbeat=state.get("heartbeat"),
+        texts={name: entry["text"] for name, entry in answer["files"].items()},
+        offsets={name: entry["offset"] for name, entry in answer["files"].items()},
+        errors=tuple(answer["errors"]),
+        clock=answer["time"],
+    )
+
+
+def cancel(job: Job, transports: Mapping[str, Transport], grace: float) -> list[Outcome[str, int]]:
+    """End every process of the run on every node that `transports` reach; each outcome is how many were ended.
+    Processes that survive are a NodeError."""
+
+    def one(node: str) -> int:
+        answer = call(transports[node], job, "cancel", job.run_dir, node, str(grace), timeout=grace + 45)
+        if answer["left"]:
+            raise NodeError(
+                f"{len(answer['left'])} processes cannot be ended", where=node, why=f"pids {answer['left']}"
+            )
+        return int(answer["ended"])
+
+    return fan_out([node for node in job.nodes if node in transports], one)
+
+
+def states(job: Job, transports: Mapping[str, Transport]) -> list[Outcome[str, NodeReport]]:
+    """The state of every node of the run; a node that cannot be asked is an error."""
+
+    def one(node: str) -> NodeReport:
+        if node not in transports:
+            raise NodeError("it was not reached", where=node, hint=f"llmctl check {node}")
+        return poll(job, transports[node], {})
+
+    return fan_out(job.nodes, one)
+
+
+def first_error(outcomes: Sequence[Outcome[Any, Any]]) -> LlmctlError | None:
+    """The first node's error, if any failed."""
+    return next((outcome.error for outcome in outcomes if outcome.error), None)
