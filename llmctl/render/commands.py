@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from llmctl.render.files import shell_of
-from llmctl.render.shell import sh_quote
+from llmctl.quoting import sh_quote
 from llmctl.run.plan import Plan
 
 

@@ -13,7 +13,7 @@ from llmctl_engine.devices import DEVICES
 
 from llmctl.recipe.load import dump_recipe
 from llmctl.render.deepspeed import ds_config
-from llmctl.render.shell import sh_quote
+from llmctl.quoting import sh_quote
 from llmctl.resources import data_dir
 from llmctl.run.plan import Plan
 
@@ -85,7 +85,6 @@ def _values(plan: Plan) -> dict[str, Any]:
     cluster = plan.recipe.cluster
     environment: dict[str, Any] = {
         "LLMCTL_RUN_ID": plan.run_id,
-        "PYTHONPATH": plan.paths.engine_dir,
         "PYTHONUNBUFFERED": "1",
         "OMP_NUM_THREADS": "1",
         "TOKENIZERS_PARALLELISM": "false",
@@ -102,7 +101,10 @@ def _values(plan: Plan) -> dict[str, Any]:
         "shell": shell_of(plan),
         "activate": cluster.activate,
         "conda": any(line.split()[:1] == ["conda"] for line in cluster.activate),
-        "environment": environment | cluster.env,
+        "environment": environment | {k: v for k, v in cluster.env.items() if k != "PYTHONPATH"},
+        "python_path": ":".join(
+            [plan.paths.engine_dir, *([str(own)] if (own := cluster.env.get("PYTHONPATH")) else [])]
+        ),
         "interface_variables": interface_variables,
         "world_info": base64.urlsafe_b64encode(json.dumps(world).encode()).decode(),
         "pdsh_ssh_args": _pdsh_ssh_args(plan),

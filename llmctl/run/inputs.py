@@ -69,7 +69,7 @@ def survey(recipe: Recipe, folder: Path) -> Inputs:
     """
     local = recipe.launch.backend == "local"
     staged: dict[str, Tree] = {} if local else {"engine": _engine_tree()}
-    data_dir = _launcher_path(folder, recipe.data.dir)
+    data_dir = _beside(folder, recipe.data.dir, local=local)
     files = dataset_files(recipe, data_dir) if data_dir else {}
     if data_dir and not local:
         staged["data"] = make_tree(files)
@@ -78,7 +78,7 @@ def survey(recipe: Recipe, folder: Path) -> Inputs:
         ("model", recipe.model.path, recipe.model.stage),
         ("adapter", recipe.train.lora.adapter, True),
     ):
-        here = _launcher_path(folder, given) if given else None
+        here = _beside(folder, given, local=local) if given else None
         if here and not local and wanted:
             staged[kind] = make_tree({str(p.relative_to(here)): p for p in sorted(here.rglob("*")) if p.is_file()})
         if local and given and not here:
@@ -161,6 +161,11 @@ def _engine_tree() -> Tree:
 def _launcher_path(folder: Path, given: str) -> Path | None:
     path = folder / given
     return path.resolve() if path.exists() else None
+
+
+def _beside(folder: Path, given: str, *, local: bool) -> Path | None:
+    """An absolute path is a path on the nodes, which only with the local backend are the launcher."""
+    return None if PurePosixPath(given).is_absolute() and not local else _launcher_path(folder, given)
 
 
 def _read_info(path: Path) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from llmctl.errors import UsageError
 from llmctl.recipe.hosts import Node
 from llmctl.recipe.schema import Recipe
 
@@ -75,6 +77,13 @@ def make_plan(
     """Work out a run. `addresses` and `interfaces` (by node name) and `master_port` are what was found on the nodes;
     the recipe's own values win, the node's name and 29500 stand in where nothing is known."""
     cluster = recipe.cluster
+    if recipe.launch.backend == "pdsh" and not re.fullmatch(r"[A-Za-z0-9_@%+=:,./-]+", paths.run_dir):
+        raise UsageError(
+            f"pdsh cannot work in {paths.run_dir!r}",
+            where="cluster.workdir",
+            why="DeepSpeed hands the folder to the nodes' shells without quotes",
+            hint="use letters, digits and ./_- in cluster.workdir, or launch.backend: ssh",
+        )
     addresses, interfaces = addresses or {}, interfaces or {}
     planned: list[NodePlan] = []
     for rank, node in enumerate(nodes):
