@@ -46,7 +46,7 @@ def own_files(spec: dict) -> None:
     sh("mount", "-t", "tmpfs", "-o", "size=2g,mode=1777", "shm", "/dev/shm")
     for folder in spec["hide"]:
         Path(folder).mkdir(parents=True, exist_ok=True)
-        mode = "1777" if folder == "/tmp" else "700"
+        mode = {"/tmp": "1777", "/home": "755"}.get(folder, "700")
         sh("mount", "-t", "tmpfs", "-o", f"size={spec['disk_mb']}m,mode={mode}", "private", folder)
     for held, place in pairs:
         place.mkdir(parents=True, exist_ok=True)

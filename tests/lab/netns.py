@@ -185,7 +185,7 @@ def _spec(
     folder: Path, node: LabNode, nodes: tuple[LabNode, ...], sshd: str, disk_mb: int, shared: Path | None, password: str
 ) -> Path:
     home = pwd.getpwuid(0).pw_dir
-    hide = list(dict.fromkeys(["/tmp", tempfile.gettempdir(), home, str(CHECKOUT)]))
+    hide = list(dict.fromkeys(["/tmp", tempfile.gettempdir(), home, "/home", str(CHECKOUT)]))
     wanted = [sys.prefix, sys.base_prefix, *([str(shared)] if shared else [])]
     keep = [path for path in dict.fromkeys(wanted) if any(Path(path).is_relative_to(folder) for folder in hide)]
     key = folder / f"{node.name}-key"

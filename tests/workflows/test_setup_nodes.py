@@ -197,6 +197,24 @@ def test_an_own_name_on_loopback_is_told(fresh_lab: FreshLab, run_llmctl: RunLlm
     assert any("/etc/hosts, line 2 maps node1 to 127.0.1.1" in note for note in done["nodes"][0]["notes"])
 
 
+def test_without_root_or_sudo_the_hosts_lines_are_told(
+    fresh_lab: FreshLab, run_llmctl: RunLlmctl, tmp_path: Path
+) -> None:
+    lab = fresh_lab(count=2)
+    for node in lab.nodes:
+        made = lab.exec(node, "useradd -m -s /bin/bash dev && echo 'dev:dev-password' | chpasswd; rm -f /usr/bin/sudo")
+        assert made.code == 0, made.stderr
+    password = tmp_path / "password"
+    password.write_text("dev-password\n")
+    specs = [f"dev@{node.name}={node.address}" for node in lab.nodes]
+    done = result(run_llmctl, lab, *specs, "--accept-new", "--password-file", str(password), code=0)
+    assert f"+{lab.nodes[1].address}\tnode2" in done["nodes"][0]["notes"][0]
+    assert len([login for login in done["logins"] if login["ok"]]) == 4
+    assert lab.exec(lab.nodes[0], "su dev -c 'ssh -o BatchMode=yes node2 whoami'").stdout == "dev\n"
+    result(run_llmctl, lab, "node1", "node2", "--remove", code=0)
+    assert lab.exec(lab.nodes[0], "ls -A /home/dev/.ssh").code == 2
+
+
 def test_a_damaged_block_is_left_alone(fresh_lab: FreshLab, run_llmctl: RunLlmctl) -> None:
     lab = fresh_lab(count=1)
     text = "127.0.0.1 localhost\n# >>> llmctl managed >>>\n10.0.0.1\tnode7\n"
