@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from llmctl.errors import LlmctlError, NodeError
+from llmctl.quoting import sh_quote
 from llmctl.remote.fanout import Outcome, fan_out
 from llmctl.remote.transport import Transport
 from llmctl.run.states import State
@@ -50,11 +50,11 @@ def call(
     transport: Transport, job: Job, verb: str, *words: str, stdin: bytes = b"", timeout: float = 60
 ) -> dict[str, Any]:
     """One verb of `supervisor.py` on a node. Raises NodeError when it gives no answer."""
-    script = shlex.quote(f"{job.run_dir}/supervisor.py")
-    python = shlex.quote(job.python)
+    script = sh_quote(f"{job.run_dir}/supervisor.py")
+    python = sh_quote(job.python)
     command = (
-        f"P=$(command -v {python} || command -v python3) || {{ echo 'no {job.python} and no python3' >&2; exit 127; }}; "
-        f'LLMCTL_RUN_ID={shlex.quote(job.run_id)} exec "$P" {script} {verb} {" ".join(map(shlex.quote, words))}'
+        f"P=$(command -v {python} || command -v python3) || {{ echo 'no python3' >&2; exit 127; }}; "
+        f'LLMCTL_RUN_ID={sh_quote(job.run_id)} exec "$P" {script} {verb} {" ".join(map(sh_quote, words))}'
     )
     result = transport.run(command, stdin=stdin, timeout=timeout)
     _, marker, answer = result.stdout.rpartition("\n" + MARKER)

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from llmctl.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -29,14 +35,46 @@ class RunFolder:
         return self.root / "output"
 
     @property
+    def steps(self) -> Path:
+        """The engine's records, one a line."""
+        return self.output / "steps.jsonl"
+
+    @property
     def report(self) -> Path:
         return self.root / "report"
 
-    @property
-    def env(self) -> Path:
-        """Facts, one file a node."""
-        return self.root / "env"
+    def facts(self, node: str) -> Path:
+        """What was read on a node before the start."""
+        return self.root / "env" / f"{node}.json"
 
     def logs(self, node: str) -> Path:
         """`launcher.log` and `rank<N>.log` of one node."""
         return self.root / "logs" / node
+
+    def read_manifest(self) -> dict[str, Any]:
+        """The run's record. Raises UsageError when the folder holds none."""
+        try:
+            manifest: dict[str, Any] = json.loads(self.manifest.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise UsageError("no run lies here", where=str(self.root), hint="llmctl ps") from None
+        except (OSError, ValueError) as error:
+            raise UsageError("the manifest cannot be read", where=str(self.manifest), why=str(error)) from None
+        return manifest
+
+    def update_manifest(self, **values: Any) -> None:
+        """Set keys of the run's record; made if it is not there."""
+        old = self.read_manifest() if self.manifest.exists() else {}
+        write_json(self.manifest, old | values)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write aside, then rename, so that a reader never sees half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(
+        "w", dir=path.parent, prefix=f".{path.name}.", delete=False, encoding="utf-8"
+    ) as file:
+        json.dump(value, file, indent=2, ensure_ascii=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    Path(file.name).replace(path)

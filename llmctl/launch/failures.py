@@ -1,0 +1,81 @@
+"""Who failed first. A rank that died of a signal wrote nothing down, and the others then complain of a closed
+connection: the dead rank is the cause, whatever the clocks say."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from llmctl.launch.supervised import NodeReport
+from llmctl.run.states import State
+
+_TORCHRUN = re.compile(
+    r"Root Cause.*?rank\s*:\s*(?P<rank>\d+)\s*\(local_rank.*?exitcode\s*:\s*(?P<code>-?\d+)", re.DOTALL
+)
+_DEEPSPEED = re.compile(r"exits with return code = (?P<code>-?\d+)")
+ECHO = re.compile(r"closed by peer|connection reset|socket timeout|timed out waiting|broken pipe", re.IGNORECASE)
+"""What a rank says when another one is gone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """The first failure of a run."""
+
+    node: str
+    rank: int | None
+    exit_code: int | None
+    """128+n for signal n."""
+    message: str
+    tail: tuple[str, ...]
+    """The last lines of what the rank, or its launcher, wrote."""
+
+
+def first_failure(reports: Mapping[str, NodeReport], logs: Mapping[str, str]) -> Failure | None:
+    """The cause among what all nodes told; `logs` holds the text of each log file so far by name
+    (`logs/<node>/rank0.log`). None when no node tells of a failure."""
+    errors = [(node, error) for node, report in reports.items() for error in report.errors]
+    killed = [death for node in reports for death in _deaths(node, logs.get(f"logs/{node}/launcher.log", ""))]
+    for node, rank, code in killed:
+        if code < 0 and not any(error["rank"] == rank for _, error in errors):
+            what = f"ended by signal {-code}"
+            return Failure(node=node, rank=rank, exit_code=128 - code, message=what, tail=_tail(logs, node, rank))
+    own = [pair for pair in errors if not ECHO.search(str(pair[1].get("message", "")))] or errors
+    if own:
+        node, error = min(own, key=lambda pair: float(pair[1].get("time", 0)))
+        rank = int(error["rank"])
+        trace = str(error.get("traceback") or "").rstrip().splitlines()[-8:]
+        return Failure(
+            node=node,
+            rank=rank,
+            exit_code=next((abs(code) for _, r, code in killed if r == rank), None),
+            message=f"{error.get('type', 'error')}: {error.get('message', '')}",
+            tail=tuple(trace) or _tail(logs, node, rank),
+        )
+    ended = [report for report in reports.values() if report.state in (State.FAILED, State.LOST)]
+    if not ended:
+        return None
+    first = min(ended, key=lambda report: report.ended or report.clock)
+    what = "the supervisor is gone" if first.state is State.LOST else f"ended with exit code {first.exit_code}"
+    tail = _tail(logs, first.node, None)
+    return Failure(node=first.node, rank=None, exit_code=first.exit_code, message=what, tail=tail)
+
+
+def _deaths(node: str, launcher_log: str) -> Iterable[tuple[str, int | None, int]]:
+    """(node, rank, exit code) that the per-node launcher tells."""
+    match = _TORCHRUN.search(launcher_log)
+    if match:
+        yield node, int(match["rank"]), int(match["code"])
+        return
+    match = _DEEPSPEED.search(launcher_log)
+    if match:
+        yield node, None, int(match["code"])
+
+
+def _tail(logs: Mapping[str, str], node: str, rank: int | None, count: int = 8) -> tuple[str, ...]:
+    names = [f"logs/{node}/rank{rank}.log"] if rank is not None else []
+    for name in [*names, f"logs/{node}/launcher.log"]:
+        lines = [line for line in logs.get(name, "").splitlines() if line.strip()]
+        if lines:
+            return tuple(lines[-count:])
+    return ()

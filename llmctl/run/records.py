@@ -1,0 +1,47 @@
+"""The engine's step records, as far as following a run needs them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+
+@dataclass
+class Progress:
+    """Where a run stands, fed with the lines of `steps.jsonl`."""
+
+    total_steps: int = 0
+    step: int = 0
+    loss: float | None = None
+    tokens_per_second: float | None = None
+    """Non-padding input tokens of all ranks in the last step, by its seconds."""
+    seconds_per_step: float | None = None
+    """Moving mean, the newest step weighing a tenth."""
+    ended: bool = False
+
+    def feed(self, text: str) -> None:
+        """Take in whole lines; a line that is no record is passed over."""
+        for line in text.splitlines():
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue
+            if record.get("record") == "run":
+                self.total_steps, self.step, self.ended = record["total_steps"], record["resumed_from_step"], False
+            elif record.get("record") == "step":
+                self._step(record["step"], record["loss"], record.get("step_seconds"), record.get("tokens"))
+            elif record.get("record") == "end":
+                self.ended = True
+
+    def _step(self, step: int, loss: float, seconds: float | None, tokens: int | None) -> None:
+        self.step, self.loss = step, loss
+        if not seconds:
+            return
+        before = self.seconds_per_step
+        self.seconds_per_step = seconds if before is None else 0.9 * before + 0.1 * seconds
+        self.tokens_per_second = tokens / seconds if tokens else None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds until the last step at the present pace."""
+        return None if self.seconds_per_step is None else (self.total_steps - self.step) * self.seconds_per_step
