@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from llmctl.render.files import shell_of
 from llmctl.quoting import sh_quote
+from llmctl.render.files import shell_of
 from llmctl.run.plan import Plan
 
 

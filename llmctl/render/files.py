@@ -11,9 +11,9 @@ import jinja2
 from llmctl_engine.config import DataConfig, EngineConfig, LoraSettings, ModelConfig, TrainSettings, to_json
 from llmctl_engine.devices import DEVICES
 
+from llmctl.quoting import sh_quote
 from llmctl.recipe.load import dump_recipe
 from llmctl.render.deepspeed import ds_config
-from llmctl.quoting import sh_quote
 from llmctl.resources import data_dir
 from llmctl.run.plan import Plan
 
