@@ -12,7 +12,7 @@ import typer
 if TYPE_CHECKING:
     from llmctl.remote.hostkeys import HostKey
     from llmctl.remote.secret import Secret
-    from llmctl.workflows.setup_nodes import Member, Setup
+    from llmctl.workflows.setup_values import Member, Setup
 
 
 def register(app: typer.Typer) -> None:
@@ -41,11 +41,12 @@ def setup_nodes(
     from llmctl.recipe.hosts import parse_nodes
     from llmctl.remote.firstcontact import FirstContact
     from llmctl.workflows import setup_nodes as workflow
+    from llmctl.workflows.setup_values import Wishes
 
     if sum((dry_run and not remove, check, remove, forget)) > 1:
         raise UsageError("--check, --dry-run, --remove and --forget exclude each other", hint="give one of them")
     asks = sys.stdin.isatty() and sys.stderr.isatty()
-    wishes = workflow.Wishes(
+    wishes = Wishes(
         user=user,
         port=port,
         identity=identity,

@@ -146,10 +146,14 @@ def _close(transport: paramiko.Transport | None, behind: SshTransport | None) ->
 
 
 def _open_jump(target: Target) -> SshTransport:
-    words = target.jump or ""
+    return connect(jump_node(target.jump or ""))
+
+
+def jump_node(words: str) -> Node:
+    """The node that a ProxyJump value `[user@]name[:port]` names."""
     user, _, rest = words.rpartition("@")
     name, _, port = rest.partition(":")
-    return connect(Node(name=name, user=user or None, port=int(port) if port.isdigit() else None))
+    return Node(name=name, user=user or None, port=int(port) if port.isdigit() else None)
 
 
 def verify_known(target: Target, key: HostKey) -> None:

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from llmctl.errors import HostKeyError, NodeError
-from llmctl.recipe.hosts import Node
-from llmctl.remote.connect import Target, known_labels, resolve
+from llmctl.remote.connect import Target, jump_node, known_labels, resolve
 from llmctl.remote.hostkeys import known_keys
 from llmctl.remote.login import own_key
 
@@ -36,7 +35,7 @@ def ssh_config(targets: Mapping[str, Target]) -> str:
     for alias, target in targets.items():
         blocks.append(_block(alias, target))
         if target.jump:
-            jumps[f"{alias}-jump"] = resolve(Node(name=target.jump.rpartition("@")[2].partition(":")[0]))
+            jumps[f"{alias}-jump"] = resolve(jump_node(target.jump))
             blocks[-1] += f"    ProxyJump {alias}-jump\n"
     blocks += [_block(alias, jump) for alias, jump in jumps.items()]
     return "".join(blocks)

@@ -9,6 +9,7 @@ import pytest
 from llmctl.errors import HostKeyError, NodeError
 from llmctl.recipe.hosts import Node
 from llmctl.remote.connect import connect, connect_all
+from llmctl.remote.pdsh import run_pdsh
 from tests.conftest import set_up
 from tests.lab import Lab
 
@@ -102,3 +103,46 @@ def test_a_changed_host_key_is_refused_with_both_fingerprints(fresh: Lab) -> Non
     assert before in told
     assert after in told
     assert "--forget" in told
+
+
+def test_a_jump_host_of_the_ssh_configuration_is_used(at_lab: Lab) -> None:
+    config = at_lab.user_home / ".ssh/config"
+    config.parent.mkdir(exist_ok=True)
+    config.write_text("Host node2\n  ProxyJump node1\n")
+    try:
+        transport = connect(Node(name="node2"))
+        try:
+            came_from = transport.run("echo $SSH_CONNECTION; hostname").stdout.split()
+        finally:
+            transport.close()
+        assert came_from[0] == at_lab.nodes[0].address
+        assert came_from[-1] == "node2"
+        (outcome,) = run_pdsh([Node(name="node2")], "echo ${SSH_CONNECTION%% *}")
+        assert outcome.value is not None, outcome.error
+        assert outcome.value.stdout == at_lab.nodes[0].address + "\n"
+    finally:
+        config.unlink()
+
+
+def test_nothing_listening_is_told_with_the_next_step(at_lab: Lab) -> None:
+    with pytest.raises(NodeError, match="the connection was refused"):
+        connect(Node(name="node1", port=4))
+
+
+def test_without_sftp_files_go_there_and_back_too(fresh: Lab, tmp_path: Path) -> None:
+    node = fresh.nodes[0]
+    stop = "sed -i /sftp/d /etc/ssh/lab_config; kill $(cat /run/sshd.pid)"
+    stop += "; while [ -e /run/sshd.pid ]; do sleep 0.02; done"
+    assert fresh.exec(node, f"{stop}; $(command -v sshd) -f /etc/ssh/lab_config").ok
+    transport = connect(Node(name="node1"))
+    try:
+        assert transport.run("grep -c sftp /etc/ssh/lab_config").stdout == "0\n"
+        transport.put({"/tmp/w/file": b"\0" * 100_000})
+        transport.get("/tmp/w/file", tmp_path / "back")
+        assert (tmp_path / "back").read_bytes() == b"\0" * 100_000
+        with pytest.raises(NodeError, match="No space left on device"):
+            transport.put({"/tmp/w/large": b"x" * (24 << 20)})
+        with pytest.raises(NodeError, match="No such file"):
+            transport.get("/tmp/w/none", tmp_path / "none")
+    finally:
+        transport.close()

@@ -1,0 +1,225 @@
+"""The steps of setup-nodes, each done on all nodes at once; a node that fails keeps its error and drops out."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import shlex
+import socket
+import subprocess
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from llmctl.errors import HostKeyError, NodeError, UsageError
+from llmctl.remote.account import Wanted, carry_out, plan_setup, record
+from llmctl.remote.connect import Target, open_target, peek
+from llmctl.remote.edits import other_mappings
+from llmctl.remote.fanout import fan_out
+from llmctl.remote.firstcontact import decide
+from llmctl.remote.hostkeys import HostKey, remember
+from llmctl.remote.inventory import Entry, load_inventory, save_inventory
+from llmctl.remote.login import Credentials, own_key
+from llmctl.remote.nodefiles import HOSTS, KEY, KNOWN_HOSTS, make_pair, read_files
+from llmctl.remote.openssh import complaint, node_config
+from llmctl.workflows.setup_values import Login, Member, Mode, Wishes
+
+OLDEST_PYTHON = (3, 6)
+
+
+def each(members: Iterable[Member], work: Callable[[Member], None]) -> None:
+    """Do `work` on all members without an error at once; an error stays with its member."""
+    for outcome in fan_out([member for member in members if member.error is None], work):
+        outcome.item.error = outcome.error
+
+
+def close(members: Iterable[Member]) -> None:
+    for member in members:
+        if member.transport is not None:
+            member.transport.close()
+            member.transport = None
+
+
+def own_pair(*, make: bool) -> str:
+    """The launcher's public key line; the pair is made when it is missing and `make` says so."""
+    path = own_key()
+    public = path.with_name(path.name + ".pub")
+    if not path.exists():
+        if not make:
+            return "ssh-ed25519 (the launcher's key is made by the first real run)"
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        argv = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"llmctl@{socket.gethostname()}", "-f", str(path)]
+        try:
+            subprocess.run(argv, check=True, capture_output=True, text=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            why = getattr(error, "stderr", "") or str(error)
+            raise UsageError("the launcher's key cannot be made", where=str(path), why=why.strip()) from error
+    return public.read_text(encoding="utf-8").strip()
+
+
+def meet(members: list[Member], wishes: Wishes) -> None:
+    """Decide about every host key before any password is asked for."""
+
+    def show(member: Member) -> None:
+        member.key = peek(member.target)
+
+    each(members, show)
+    for member in members:  # one after the other: the person may be asked
+        if member.error is not None or member.key is None:
+            continue
+        try:
+            member.trust = decide(member.target, member.key, wishes.first_contact)
+        except HostKeyError as error:
+            member.error = error
+            continue
+        if wishes.mode == "apply":
+            remember(member.target.label, member.key)
+
+
+def _pinned(expected: HostKey | None) -> Callable[[Target, HostKey], None]:
+    def verify(target: Target, key: HostKey) -> None:
+        if key != expected:
+            raise HostKeyError("the host key changed between two connections", where=target.node.name)
+
+    return verify
+
+
+def log_in_all(members: list[Member], wishes: Wishes) -> None:
+    """With keys where they are taken, else with the password, which is asked for once."""
+
+    def attempt(credentials: Credentials) -> Callable[[Member], None]:
+        def work(member: Member) -> None:
+            member.transport = open_target(member.target, credentials=credentials, verify=_pinned(member.key))
+
+        return work
+
+    alive = [member for member in members if member.error is None]
+    each(alive, attempt(Credentials(identity=wishes.identity)))
+    refused = [member for member in alive if member.error is not None and "login was refused" in member.error.what]
+    password = wishes.password() if refused else None
+    if password is not None:
+        for member in refused:
+            member.error = None
+        each(refused, attempt(Credentials(password=password, only_own_key=True)))
+
+
+def look(member: Member, first: Member) -> None:
+    member.files = files = read_files(member.link)
+    version = tuple(int(part) for part in re.findall(r"\d+", files.python)[:2])
+    if not version:
+        member.problems.append("there is no python3, which `check` and `run` need: install Python 3.6 or newer")
+    elif version < OLDEST_PYTHON:
+        member.problems.append(f"python3 is {files.python}; 3.6 or newer is needed")
+    if member is first and not files.pdsh:
+        member.notes.append("pdsh is not installed; only `launch.backend: pdsh` needs it, and only on the first node")
+
+
+def make_node_pair(member: Member, mode: Mode) -> None:
+    public = f".ssh/{KEY}.pub"
+    if public in member.found.texts:
+        member.public_key = member.found.texts[public].strip()
+        return
+    member.changes.append(f"~/.ssh/{KEY}")
+    if mode == "apply":
+        member.public_key = make_pair(member.link, f"llmctl@{member.name}")
+        member.made_pair = True
+
+
+def write(members: list[Member], sources: Sequence[Member], public: str, wishes: Wishes) -> None:
+    alive = [member for member in members if member.error is None]
+    addresses = {}
+    for member in alive:
+        address = _ip(member.target)
+        if address is not None:
+            addresses[member.name] = address
+        elif wishes.hosts:
+            member.notes.append(f"{member.target.address} is no address that other nodes could use: not in {HOSTS}")
+    config = node_config([member.target for member in alive], f"~/.ssh/{KEY}", f"~/.ssh/{KNOWN_HOSTS}")
+    known = {member.target.label: f"{member.key.kind} {member.key.blob}" for member in alive if member.key}
+    keys = [public, *(member.public_key for member in sources if member.public_key)]
+    inventory = load_inventory()
+
+    def one(member: Member) -> None:
+        is_source = member in sources
+        wanted = Wanted(
+            keys=keys,
+            config=config if is_source else (),
+            known_hosts=known if is_source else {},
+            hosts=addresses if wishes.hosts else {},
+        )
+        added = _set_up(member, wanted, inventory.get(member.name), wishes.mode)
+        inventory[member.name] = Entry(
+            address=member.target.address, user=member.target.user, port=member.target.port, added=added
+        )
+
+    each(alive, one)
+    if wishes.mode == "apply":
+        save_inventory(inventory)
+
+
+def _ip(target: Target) -> str | None:
+    """The address for /etc/hosts; None for a name that the launcher cannot turn into one and for loopback."""
+    try:
+        address = ipaddress.ip_address(socket.getaddrinfo(target.address, None)[0][4][0])
+    except (OSError, ValueError):
+        return None
+    return None if address.is_loopback else str(address)
+
+
+def _set_up(member: Member, wanted: Wanted, entry: Entry | None, mode: Mode) -> dict[str, Any]:
+    edits, blobs = plan_setup(member.found, wanted, member.name)
+    before = dict(entry.added) if entry else {}
+    if member.made_pair:
+        before["pair"] = True
+        before["ssh_dir"] = bool(before.get("ssh_dir")) or member.found.ssh_dir_mode is None
+    may_hosts = member.found.uid == 0 or member.found.sudo
+    for edit in edits:
+        if edit.name == HOSTS and not may_hosts:
+            member.notes.append(f"{HOSTS} needs root, and sudo asks for a password; add it by hand:\n{edit.diff}")
+            continue
+        member.changes.append(edit.name if edit.name == HOSTS else f"~/{edit.name}")
+        member.diffs.append(edit.diff)
+    member.notes += other_mappings(member.found.text(HOSTS), wanted.hosts, HOSTS)
+    if mode == "apply":
+        carry_out(member.link, member.found, edits)
+        return record(member.found, edits, blobs, before)
+    return before
+
+
+def prove(members: Sequence[Member], sources: Sequence[Member]) -> list[Login]:
+    """Every promised login, each by a new connection that can ask nothing."""
+
+    def from_launcher(member: Member) -> None:
+        open_target(member.target, credentials=Credentials(only_own_key=True), verify=_pinned(member.key)).close()
+
+    alive = [member for member in members if member.error is None]
+    logins = [
+        Login(source="launcher", node=outcome.item.name, error=outcome.error)
+        for outcome in fan_out(alive, from_launcher)
+    ]
+    able = [member for member in sources if member.error is None]
+    for outcome in fan_out(able, lambda source: _from_node(source, alive)):
+        if outcome.error is not None:
+            outcome.item.error = outcome.error
+        logins += outcome.value or []
+    return logins
+
+
+def _from_node(source: Member, targets: Sequence[Member]) -> list[Login]:
+    if not source.found.ssh:
+        error = NodeError("ssh is not installed there", where=source.name, hint="install the OpenSSH client")
+        return [Login(source=source.name, node=member.name, error=error) for member in targets]
+    one = "ssh -o BatchMode=yes -o ConnectTimeout=10 -- {0} true </dev/null 2>&1; echo; echo mark {0} $?"
+    script = "\n".join(f"( {one.format(shlex.quote(member.name))} ) > $d/{i} &" for i, member in enumerate(targets))
+    numbers = " ".join(str(i) for i in range(len(targets)))
+    collected = source.link.run(f'd=$(mktemp -d) || exit 1\n{script}\nwait\ncd $d && cat {numbers}; rm -r "$d"')
+    parts = re.split(r"\nmark \S+ (\d+)\n", collected.stdout)
+    if len(parts) != 2 * len(targets) + 1:
+        raise NodeError("proving its logins failed", where=source.name, why=collected.stderr.strip()[-300:])
+    return [
+        Login(
+            source=source.name,
+            node=member.name,
+            error=None if code == "0" else complaint(member.name, f"from {source.name}: {text}"),
+        )
+        for member, text, code in zip(targets, parts[0::2], parts[1::2], strict=False)
+    ]

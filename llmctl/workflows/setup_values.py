@@ -1,0 +1,106 @@
+"""What setup-nodes is asked and what it tells: values of the steps in setup_steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from llmctl.errors import ExitCode, LlmctlError, worst
+from llmctl.remote.connect import Target
+from llmctl.remote.firstcontact import FirstContact, Trust
+from llmctl.remote.hostkeys import HostKey
+from llmctl.remote.nodefiles import NodeFiles
+from llmctl.remote.secret import Secret
+from llmctl.remote.ssh import SshTransport
+
+Mode = Literal["apply", "dry-run", "check"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """What the person asked for."""
+
+    user: str | None = None
+    port: int | None = None
+    identity: Path | None = None
+    password: Callable[[], Secret | None] = lambda: None
+    """Gives the password when a node needs one; called at most once, after the host keys were verified."""
+    first_contact: FirstContact = field(default_factory=FirstContact)
+    mesh: bool = False
+    hosts: bool = True
+    mode: Mode = "apply"
+    progress: Callable[[str], None] = lambda _: None
+
+
+@dataclass(kw_only=True)
+class Member:
+    """One node on its way through the set-up, and what became of it."""
+
+    target: Target
+    trust: Trust | None = None
+    changes: list[str] = field(default_factory=list)
+    """Files that were changed, or would be."""
+    diffs: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    """What makes the node unfit; exit 3."""
+    notes: list[str] = field(default_factory=list)
+    error: LlmctlError | None = None
+    files: NodeFiles | None = None
+    key: HostKey | None = None
+    transport: SshTransport | None = None
+    public_key: str = ""
+    made_pair: bool = False
+
+    @property
+    def name(self) -> str:
+        """The node's name."""
+        return self.target.node.name
+
+    @property
+    def link(self) -> SshTransport:
+        """The open connection, after the login."""
+        if self.transport is None:
+            raise RuntimeError(f"{self.name}: not logged in")
+        return self.transport
+
+    @property
+    def found(self) -> NodeFiles:
+        """What was found on the node, after the look."""
+        if self.files is None:
+            raise RuntimeError(f"{self.name}: not looked at")
+        return self.files
+
+
+@dataclass(frozen=True, kw_only=True)
+class Login:
+    """One promised login, proven by a new connection; `error` when it failed."""
+
+    source: str
+    """`launcher` or a node's name."""
+    node: str
+    error: LlmctlError | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """The result for all nodes."""
+
+    mode: Mode
+    members: tuple[Member, ...]
+    logins: tuple[Login, ...] = ()
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """5 for a node that failed, 3 for one that is unfit or, with `check`, not set up; 2 for bad input."""
+        codes = [error.exit_code for error in self.errors]
+        if any(member.problems or (self.mode == "check" and member.changes) for member in self.members):
+            codes.append(ExitCode.BLOCKED)
+        return worst(codes)
+
+    @property
+    def errors(self) -> list[LlmctlError]:
+        """Everything that failed, node by node."""
+        found = [member.error for member in self.members] + [login.error for login in self.logins]
+        return [error for error in found if error is not None]

@@ -1,0 +1,45 @@
+"""`llmctl setup-nodes`: what is said to wrong usage, before any node is asked."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import RunLlmctl
+
+CASES = [
+    (["node1", "--check", "--remove"], "exclude each other"),
+    (["node1", "--fingerprint", "node1:SHA256:x"], "is not understood"),
+    (["node1", "--fingerprint", "node9=SHA256:x"], "names no node of this command: node9"),
+    (["node1", "--identity", "/nonexistent/key"], "/nonexistent/key"),
+    (["node1", "--port", "70000"], "less than or equal to 65535"),
+    ([], "Missing argument"),
+]
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> dict[str, str]:
+    return {**os.environ, "HOME": str(tmp_path), "LLMCTL_HOME": str(tmp_path / "home")}
+
+
+@pytest.mark.parametrize(("words", "told"), CASES, ids=[told for _, told in CASES])
+def test_wrong_usage_is_told_and_leaves_nothing(
+    run_llmctl: RunLlmctl, env: dict[str, str], words: list[str], told: str
+) -> None:
+    done = run_llmctl("setup-nodes", *words, env=env, code=2)
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not Path(env["LLMCTL_HOME"]).exists()
+
+
+def test_a_name_that_resolves_nowhere_shows_how_to_give_its_address(run_llmctl: RunLlmctl, env: dict[str, str]) -> None:
+    done = run_llmctl("setup-nodes", "no-such-node.invalid", env=env, code=5)
+    assert "no-such-node.invalid=10.0.0.1" in done.stderr
+
+
+def test_the_help_names_every_option_that_is_built(run_llmctl: RunLlmctl, env: dict[str, str]) -> None:
+    shown = run_llmctl("setup-nodes", "--help", env=env, code=0).stdout
+    for option in ("--mesh", "--fingerprint", "--accept-new", "--dry-run", "--check", "--remove", "--forget", "--json"):
+        assert option in shown
