@@ -34,12 +34,13 @@ def known_keys() -> dict[str, frozenset[str]]:
     return {block: frozenset(keys) for block, keys in data["keys"].items()}
 
 
-def lint(extra: Mapping[str, Any]) -> list[UsageError]:
-    """The mistakes in the keys that a recipe adds under `deepspeed:`."""
-    return list(_lint(extra, ""))
+def lint(extra: Mapping[str, Any], ours: Mapping[str, Any]) -> list[UsageError]:
+    """The mistakes in the keys that a recipe adds under `deepspeed:`; `ours` is the file without them. A value that
+    says the same as the rest of the recipe, or `auto`, is no mistake."""
+    return list(_lint(extra, ours, ""))
 
 
-def _lint(block: Mapping[str, Any], path: str) -> Iterator[UsageError]:
+def _lint(block: Mapping[str, Any], ours: Mapping[str, Any], path: str) -> Iterator[UsageError]:
     known = known_keys()[path]
     for key, value in block.items():
         full = f"{path}.{key}" if path else key
@@ -48,10 +49,14 @@ def _lint(block: Mapping[str, Any], path: str) -> Iterator[UsageError]:
             hint = f"did you mean {near[0]}?" if near else "see deepspeed.ai/docs/config-json"
             yield UsageError(f"deepspeed.{full}: DeepSpeed knows no such key", hint=hint)
         elif full in OURS:
-            yield UsageError(f"deepspeed.{full}: follows from {OURS[full]}", hint=f"set {OURS[full]} instead")
+            if value == "auto" or (key in ours and value == ours[key]):
+                continue
+            yield UsageError(
+                f"deepspeed.{full}: {value!r} is not what follows from {OURS[full]}", hint=f"set {OURS[full]} instead"
+            )
         elif full in known_keys():
             if isinstance(value, Mapping):
-                yield from _lint(value, full)
+                yield from _lint(value, ours.get(key, {}), full)
             else:
                 yield UsageError(f"deepspeed.{full}: must be a block of keys")
 
@@ -64,10 +69,6 @@ def ds_config(plan: Plan) -> dict[str, Any] | None:
     block = plan.recipe.deepspeed
     if block is None:
         return None
-    extra = block.model_extra or {}
-    errors = lint(extra)
-    if errors:
-        raise ManyErrors(errors, where="recipe")
     train = plan.recipe.train
     config: dict[str, Any] = {
         "train_batch_size": plan.global_batch,
@@ -82,12 +83,18 @@ def ds_config(plan: Plan) -> dict[str, Any] | None:
     }
     if block.stage == 3:
         config["zero_optimization"]["stage3_gather_16bit_weights_on_model_save"] = True
+    extra = block.model_extra or {}
+    errors = lint(extra, config)
+    if errors:
+        raise ManyErrors(errors, where="recipe")
     return _merge(config, extra)
 
 
-def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def _merge(base: dict[str, Any], over: Mapping[str, Any], path: str = "") -> dict[str, Any]:
     merged = dict(base)
     for key, value in over.items():
+        if path + key in OURS:
+            continue
         both = isinstance(value, Mapping) and isinstance(merged.get(key), dict)
-        merged[key] = _merge(merged[key], value) if both else value
+        merged[key] = _merge(merged[key], value, f"{path}{key}.") if both else value
     return merged
