@@ -53,7 +53,8 @@ def diff(before: str, after: str, name: str) -> str:
     """A unified diff; empty when nothing changes."""
     old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
     lines = difflib.unified_diff(old, new, name, name + " (new)")
-    return "".join(line if line.endswith("\n") else line + "\n\\ no newline at the end\n" for line in lines)
+    text = "".join(line if line.endswith("\n") else line + "\n\\ no newline at the end\n" for line in lines)
+    return text.encode("utf-8", "replace").decode()  # bytes that are no UTF-8 cannot be shown
 
 
 def key_blob(line: str) -> str | None:
@@ -66,7 +67,7 @@ def key_blob(line: str) -> str | None:
 
 def with_keys(text: str, keys: Sequence[str], where: str) -> tuple[str, list[str]]:
     """authorized_keys in which all `keys` (public key lines) may log in, and the blobs that had to be added."""
-    present = {key_blob(line) for line in text.splitlines()}
+    present = {blob for line in text.splitlines() if (blob := key_blob(line))}
     added = [key.strip() for key in keys if key_blob(key) not in present]
     if not added:
         return text, []

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import paramiko
 
-from llmctl.errors import NodeError
+from llmctl.errors import NodeError, UsageError
 from llmctl.remote.secret import Secret
 from llmctl.resources import home_dir
 
@@ -65,6 +65,13 @@ def log_in(
 def _keys(identities: tuple[Path, ...], credentials: Credentials) -> Iterator[tuple[str, paramiko.PKey]]:
     """The keys to offer, best first, at most MAX_KEYS."""
     given = (credentials.identity,) if credentials.identity else ()
+    if credentials.identity and _load(credentials.identity) is None:
+        raise UsageError(
+            "this key cannot be used",
+            where=str(credentials.identity),
+            why="it is no private key, or a passphrase protects it",
+            hint=f"ssh-add {credentials.identity}, then run the command without --identity",
+        )
     files = [own_key(), *given]
     if not credentials.only_own_key and not given:
         files += identities or tuple(Path.home() / ".ssh" / f"id_{kind}" for kind in ("ed25519", "ecdsa", "rsa"))

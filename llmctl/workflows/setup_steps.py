@@ -8,10 +8,11 @@ import shlex
 import socket
 import subprocess
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from llmctl.errors import HostKeyError, NodeError, UsageError
-from llmctl.remote.account import Wanted, carry_out, plan_setup, record
+from llmctl.remote.account import Edit, Wanted, carry_out, plan_setup, record
 from llmctl.remote.connect import Target, open_target, peek
 from llmctl.remote.edits import other_mappings
 from llmctl.remote.fanout import fan_out
@@ -24,6 +25,8 @@ from llmctl.remote.openssh import complaint, node_config
 from llmctl.workflows.setup_values import Login, Member, Mode, Wishes
 
 OLDEST_PYTHON = (3, 6)
+_GIVE_LOGIN = "give --password-file FILE or --identity KEY, or run it at a terminal to be asked"
+_CHECK_LOGIN = "is the password right, and does the node's sshd take passwords for this user?"
 
 
 def each(members: Iterable[Member], work: Callable[[Member], None]) -> None:
@@ -33,6 +36,7 @@ def each(members: Iterable[Member], work: Callable[[Member], None]) -> None:
 
 
 def close(members: Iterable[Member]) -> None:
+    """Close every open connection."""
     for member in members:
         if member.transport is not None:
             member.transport.close()
@@ -100,9 +104,13 @@ def log_in_all(members: list[Member], wishes: Wishes) -> None:
         for member in refused:
             member.error = None
         each(refused, attempt(Credentials(password=password, only_own_key=True)))
+    for member in refused:
+        if member.error is not None:
+            member.error.hint = _GIVE_LOGIN if password is None else _CHECK_LOGIN
 
 
 def look(member: Member, first: Member) -> None:
+    """Read the node's files and versions, and judge the versions."""
     member.files = files = read_files(member.link)
     version = tuple(int(part) for part in re.findall(r"\d+", files.python)[:2])
     if not version:
@@ -114,6 +122,7 @@ def look(member: Member, first: Member) -> None:
 
 
 def make_node_pair(member: Member, mode: Mode) -> None:
+    """The public key with which the node logs in to others; made there when it is missing."""
     public = f".ssh/{KEY}.pub"
     if public in member.found.texts:
         member.public_key = member.found.texts[public].strip()
@@ -122,9 +131,12 @@ def make_node_pair(member: Member, mode: Mode) -> None:
     if mode == "apply":
         member.public_key = make_pair(member.link, f"llmctl@{member.name}")
         member.made_pair = True
+    else:
+        member.public_key = f"ssh-ed25519 (the key that {member.name} makes in the real run)"
 
 
 def write(members: list[Member], sources: Sequence[Member], public: str, wishes: Wishes) -> None:
+    """Bring keys, ssh configuration and names to every node, and keep what was added in the inventory."""
     alive = [member for member in members if member.error is None]
     addresses = {}
     for member in alive:
@@ -136,7 +148,8 @@ def write(members: list[Member], sources: Sequence[Member], public: str, wishes:
     config = node_config([member.target for member in alive], f"~/.ssh/{KEY}", f"~/.ssh/{KNOWN_HOSTS}")
     known = {member.target.label: f"{member.key.kind} {member.key.blob}" for member in alive if member.key}
     keys = [public, *(member.public_key for member in sources if member.public_key)]
-    inventory = load_inventory()
+    known_before = load_inventory()
+    entries: dict[str, Entry] = {}
 
     def one(member: Member) -> None:
         is_source = member in sources
@@ -146,14 +159,40 @@ def write(members: list[Member], sources: Sequence[Member], public: str, wishes:
             known_hosts=known if is_source else {},
             hosts=addresses if wishes.hosts else {},
         )
-        added = _set_up(member, wanted, inventory.get(member.name), wishes.mode)
-        inventory[member.name] = Entry(
-            address=member.target.address, user=member.target.user, port=member.target.port, added=added
-        )
+        before = known_before.get(member.name)
+        entry = _entry(member, dict(before.added) if before else {})
+        entries[member.name] = entry
+        edits, blobs = plan_setup(member.found, wanted, member.name)
+        _tell(member, edits, wanted)
+        if wishes.mode == "apply":  # recorded first: a write that breaks off must be removable too
+            entries[member.name] = replace(entry, added=record(member.found, edits, blobs, entry.added))
+            carry_out(member.link, member.found, edits)
 
-    each(alive, one)
-    if wishes.mode == "apply":
-        save_inventory(inventory)
+    try:
+        each(alive, one)
+    finally:
+        if wishes.mode == "apply" and entries:
+            save_inventory({**load_inventory(), **entries})
+
+
+def _entry(member: Member, added: dict[str, Any]) -> Entry:
+    target = member.target
+    if member.made_pair:
+        added["pair"] = True
+        added["ssh_dir"] = bool(added.get("ssh_dir")) or member.found.ssh_dir_mode is None
+    return Entry(address=target.address, user=target.user, port=target.port, added=added)
+
+
+def _tell(member: Member, edits: Sequence[Edit], wanted: Wanted) -> None:
+    """Note what changes, and what only a person can do."""
+    may_hosts = member.found.uid == 0 or member.found.sudo
+    for edit in edits:
+        if edit.name == HOSTS and not may_hosts:
+            member.notes.append(f"{HOSTS} needs root, and sudo asks for a password; add it by hand:\n{edit.diff}")
+            continue
+        member.changes.append(edit.name if edit.name == HOSTS else f"~/{edit.name}")
+        member.diffs.append(edit.diff)
+    member.notes += other_mappings(member.found.text(HOSTS), wanted.hosts, HOSTS)
 
 
 def _ip(target: Target) -> str | None:
@@ -163,26 +202,6 @@ def _ip(target: Target) -> str | None:
     except (OSError, ValueError):
         return None
     return None if address.is_loopback else str(address)
-
-
-def _set_up(member: Member, wanted: Wanted, entry: Entry | None, mode: Mode) -> dict[str, Any]:
-    edits, blobs = plan_setup(member.found, wanted, member.name)
-    before = dict(entry.added) if entry else {}
-    if member.made_pair:
-        before["pair"] = True
-        before["ssh_dir"] = bool(before.get("ssh_dir")) or member.found.ssh_dir_mode is None
-    may_hosts = member.found.uid == 0 or member.found.sudo
-    for edit in edits:
-        if edit.name == HOSTS and not may_hosts:
-            member.notes.append(f"{HOSTS} needs root, and sudo asks for a password; add it by hand:\n{edit.diff}")
-            continue
-        member.changes.append(edit.name if edit.name == HOSTS else f"~/{edit.name}")
-        member.diffs.append(edit.diff)
-    member.notes += other_mappings(member.found.text(HOSTS), wanted.hosts, HOSTS)
-    if mode == "apply":
-        carry_out(member.link, member.found, edits)
-        return record(member.found, edits, blobs, before)
-    return before
 
 
 def prove(members: Sequence[Member], sources: Sequence[Member]) -> list[Login]:
@@ -204,14 +223,29 @@ def prove(members: Sequence[Member], sources: Sequence[Member]) -> list[Login]:
     return logins
 
 
+_TRY = """try() {
+for pause in 1 2 4 0; do
+  out=$(ssh -o BatchMode=yes -o ConnectTimeout=10 -- "$1" true </dev/null 2>&1); code=$?
+  case $code:$out in
+    255:*kex_exchange*|255:*reset*|255:*"closed by"*) sleep $pause;;
+    *) break;;
+  esac
+done
+printf '%s\\nmark %s %s\\n' "$out" "$1" "$code"
+}
+"""
+"""A server that is asked by many nodes at once drops some connections (MaxStartups): these are tried again."""
+
+
 def _from_node(source: Member, targets: Sequence[Member]) -> list[Login]:
     if not source.found.ssh:
         error = NodeError("ssh is not installed there", where=source.name, hint="install the OpenSSH client")
         return [Login(source=source.name, node=member.name, error=error) for member in targets]
-    one = "ssh -o BatchMode=yes -o ConnectTimeout=10 -- {0} true </dev/null 2>&1; echo; echo mark {0} $?"
-    script = "\n".join(f"( {one.format(shlex.quote(member.name))} ) > $d/{i} &" for i, member in enumerate(targets))
+    names = [shlex.quote(member.name) for member in targets]
+    script = _TRY + "\n".join(f"try {name} > $d/{i} &" for i, name in enumerate(names))
     numbers = " ".join(str(i) for i in range(len(targets)))
-    collected = source.link.run(f'd=$(mktemp -d) || exit 1\n{script}\nwait\ncd $d && cat {numbers}; rm -r "$d"')
+    script = f'd=$(mktemp -d) || exit 1\n{script}\nwait\ncd $d && cat {numbers}; rm -r "$d"'
+    collected = source.link.run(script, timeout=120)
     parts = re.split(r"\nmark \S+ (\d+)\n", collected.stdout)
     if len(parts) != 2 * len(targets) + 1:
         raise NodeError("proving its logins failed", where=source.name, why=collected.stderr.strip()[-300:])

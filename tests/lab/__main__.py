@@ -46,7 +46,7 @@ def main() -> int:
 def _told(lab: Lab) -> str:
     """What a person needs to know, and what to type."""
     names = ",".join(node.name for node in lab.nodes)
-    sets = f"--set cluster.nodes=[{names}] --set cluster.workdir={lab.nodes[0].workdir}"
+    sets = f"--set 'cluster.nodes=[{names}]' --set cluster.workdir={lab.nodes[0].workdir}"
     lines = [
         f"{len(lab.nodes)} nodes are up; Ctrl-C takes them down. In another terminal:",
         "",

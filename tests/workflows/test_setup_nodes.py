@@ -125,6 +125,41 @@ def test_a_wrong_password_is_told_and_kept_secret(fresh_lab: FreshLab, run_llmct
     assert snapshot(lab) == before
 
 
+def test_a_key_of_the_person_serves_the_first_login(fresh_lab: FreshLab, run_llmctl: RunLlmctl, tmp_path: Path) -> None:
+    lab = fresh_lab(count=1)
+    key = tmp_path / "my key"
+    for path, phrase in ((key, ""), (tmp_path / "locked", "secret phrase")):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", phrase, "-f", str(path)], check=True)
+    lab.write(lab.nodes[0], "/root/.ssh/authorized_keys", (tmp_path / "my key.pub").read_text(), mode="600")
+    locked = run_llmctl(
+        "setup-nodes", *lab.specs, "--accept-new", "--identity", tmp_path / "locked", env=lab.env, code=2
+    )
+    assert "a passphrase protects it" in locked.stderr
+    result(run_llmctl, lab, *lab.specs, "--accept-new", "--identity", str(key), code=0)
+
+
+def test_a_node_added_later_leaves_the_first_ones_logins(fresh_lab: FreshLab, run_llmctl: RunLlmctl) -> None:
+    lab = fresh_lab(count=3)
+    words = ["--accept-new", *lab.login_options()]
+    result(run_llmctl, lab, *lab.specs[:2], *words, code=0)
+    result(run_llmctl, lab, lab.specs[0], lab.specs[2], *words, code=0)
+    for name in ("node2", "node3"):
+        assert lab.exec(lab.nodes[0], f"ssh -o BatchMode=yes {name} hostname").stdout == f"{name}\n"
+    assert lab.exec(lab.nodes[0], "getent hosts node2 node3").code == 0
+
+
+def test_what_a_broken_off_write_added_can_be_removed(fresh_lab: FreshLab, run_llmctl: RunLlmctl) -> None:
+    lab = fresh_lab(count=1)
+    node = lab.nodes[0]
+    before = snapshot(lab)
+    lab.exec(node, "mount -o remount,ro /etc/hosts")
+    done = run_llmctl("setup-nodes", *lab.specs, "--accept-new", *lab.login_options(), env=lab.env, code=5)
+    assert "node1:/etc/hosts: writing a file failed" in done.stderr
+    lab.exec(node, "mount -o remount,rw /etc/hosts")
+    run_llmctl("setup-nodes", "node1", "--remove", env=lab.env, code=0)
+    assert snapshot(lab) == before
+
+
 def test_a_node_that_does_not_answer_leaves_the_others_done(fresh_lab: FreshLab, run_llmctl: RunLlmctl) -> None:
     lab = fresh_lab(count=2)
     lab.cut(lab.nodes[1])
