@@ -17,7 +17,7 @@ from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from llmctl.errors import ManyErrors, UsageError
-from llmctl.recipe.schema import Recipe
+from llmctl.recipe.schema import Recipe, contradictions
 from llmctl.resources import data_dir
 
 KeyPath = tuple[str | int, ...]
@@ -50,10 +50,13 @@ def load_recipe(source: str | Path, sets: Sequence[str] = ()) -> LoadedRecipe:
             origin[keys] = f"--set {'.'.join(map(str, keys))}"
         except UsageError as error:
             errors.append(error)
+    values = _plain(document)
     try:
-        recipe = Recipe.model_validate(_plain(document))
+        recipe = Recipe.model_validate(values)
     except ValidationError as invalid:
-        errors += [_explain(detail, document, origin) for detail in _without_echoes(invalid.errors())]
+        errors += [_explain(detail, document, origin) for detail in _without_echoes(invalid.errors()) if detail["loc"]]
+        for key, message in contradictions(values):
+            errors.append(UsageError(f"{key}: {message}", where=_place(tuple(key.split(".")), document, origin)))
         errors.sort(key=lambda error: (not error.where.startswith("line "), len(error.where), error.where))
         raise ManyErrors(errors, where=str(path), hint="llmctl recipes schema") from None
     if errors:
@@ -189,11 +192,16 @@ def _explain(detail: ErrorDetails, document: CommentedMap, origin: dict[KeyPath,
         message = f"must be at least {context['ge']}"
     elif kind == "greater_than":
         message = f"must be more than {context['gt']}"
+    elif kind == "less_than_equal":
+        message = f"must be at most {context['le']}"
+    elif kind == "less_than":
+        message = f"must be less than {context['lt']}"
+    elif kind == "string_type" and loc[:2] == ("cluster", "env"):
+        message = "must be text, a number, true or false"
+    elif kind == "string_type" and isinstance(detail["input"], (int, float)):
+        hint = f'quote it: "{detail["input"]}"'
     elif kind == "string_pattern_mismatch":
         message = "must be letters, digits, dot, dash or underscore, 64 at most, and begin with a letter or digit"
-    if not loc and ": " in message:  # a rule over several keys names its own path
-        path, _, message = message.partition(": ")
-        loc = tuple(path.split("."))
     if kind not in ("missing", "extra_forbidden", "value_error") and not isinstance(detail["input"], (dict, list)):
         message += f", not {detail['input']!r}"
     return UsageError(f"{'.'.join(map(str, loc))}: {message}", where=_place(loc, document, origin), hint=hint)
@@ -203,6 +211,10 @@ def _place(loc: KeyPath, document: CommentedMap, origin: dict[KeyPath, str]) -> 
     for length in range(len(loc), 0, -1):
         if loc[:length] in origin:
             return origin[loc[:length]]
+    if loc:
+        whole_block = next((told for keys, told in origin.items() if keys[: len(loc)] == loc), None)
+        if whole_block and not _in_file(loc, document):
+            return whole_block
     node: Any = document
     line: int | None = None
     for part in loc:
@@ -214,6 +226,14 @@ def _place(loc: KeyPath, document: CommentedMap, origin: dict[KeyPath, str]) -> 
         if not isinstance(node, (CommentedMap, CommentedSeq)):
             break
     return f"line {line + 1}" if line is not None else "line 1"
+
+
+def _in_file(loc: KeyPath, document: CommentedMap) -> bool:
+    """Whether the key stands in the file itself; one that only `--set` brought has no line."""
+    node: Any = document
+    for part in loc[:-1]:
+        node = node.get(part) if isinstance(node, CommentedMap) else None
+    return isinstance(node, CommentedMap) and loc[-1] in (node.lc.data or {})
 
 
 def _fields_at(loc: KeyPath) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from llmctl_engine.devices import DEVICES
@@ -86,12 +87,6 @@ class Model(Section):
             raise ValueError(f"no template {value!r}; there are {', '.join(TEMPLATE_NAMES)}")
         return full
 
-    @model_validator(mode="after")
-    def _one_source(self) -> Model:
-        if (self.path is None) == (self.init is None):
-            raise ValueError("give exactly one of `path` and `init`")
-        return self
-
 
 class Data(Section):
     """Which data."""
@@ -163,17 +158,44 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
-        cluster, launch = self.cluster, self.launch
-        device = DEVICES[cluster.device]
-        if bool(cluster.nodes) == bool(cluster.hostfile) and (launch.backend != "local" or cluster.nodes):
-            raise ValueError("cluster: give exactly one of `nodes` and `hostfile`")
-        if launch.backend != "local" and cluster.workdir is None:
-            raise ValueError(f"cluster.workdir: is needed by the {launch.backend} backend")
-        if launch.backend == "pdsh" and launch.launcher != "deepspeed":
-            raise ValueError("launch.launcher: pdsh is DeepSpeed's own multi-node path; use `launcher: deepspeed`")
-        if self.train.precision not in device.precisions:
-            raise ValueError(
-                f"train.precision: {self.train.precision} does not train on {device.name}; "
-                f"use {' or '.join(device.precisions)}"
-            )
+        found = contradictions(self.model_dump())
+        if found:
+            raise ValueError("; ".join(f"{path}: {message}" for path, message in found))
         return self
+
+
+def contradictions(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Mistakes between keys, each with the key path it is told at. Works on values that are not validated yet, so
+    that they are told together with all others; what is no block or is missing counts as empty."""
+    cluster, launch, model, train = (_block(values, name) for name in ("cluster", "launch", "model", "train"))
+    backend = launch.get("backend", Launch().backend)
+    found: list[tuple[str, str]] = []
+    if backend == "local":
+        found += [
+            (f"cluster.{key}", "the local backend runs on this machine alone; leave it out")
+            for key in ("nodes", "hostfile")
+            if cluster.get(key)
+        ]
+    else:
+        if bool(cluster.get("nodes")) == bool(cluster.get("hostfile")):
+            found.append(("cluster", "give exactly one of `nodes` and `hostfile`"))
+        if cluster.get("workdir") is None:
+            found.append(("cluster.workdir", f"is needed by the {backend} backend"))
+    if backend == "pdsh" and launch.get("launcher", Launch().launcher) != "deepspeed":
+        found.append(("launch.launcher", "pdsh is DeepSpeed's own multi-node path; use `launcher: deepspeed`"))
+    if (model.get("path") is None) == (model.get("init") is None):
+        found.append(("model", "give exactly one of `path` and `init`"))
+    device, precision = DEVICES.get(str(cluster.get("device"))), train.get("precision", Train().precision)
+    if device and precision in ("fp32", "bf16", "fp16") and precision not in device.precisions:
+        words = " or ".join(device.precisions)
+        found.append(("train.precision", f"{precision} does not train on {device.name}; use {words}"))
+    if train.get("method", Train().method) == "full" and _block(train, "lora").get("adapter") is not None:
+        found.append(("train.lora.adapter", "an adapter is for `method: lora`"))
+    if train.get("max_steps") == 0:
+        found.append(("train.max_steps", "must be at least 1, or -1 for no bound"))
+    return found
+
+
+def _block(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    block = values.get(name)
+    return block if isinstance(block, Mapping) else {}
