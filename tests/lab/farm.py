@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -126,7 +127,8 @@ class Farm:
 
     def _signal(self, node: LabNode, number: signal.Signals) -> None:
         for pid in self._family(node):
-            os.kill(pid, number)
+            with suppress(ProcessLookupError):  # a session may end meanwhile
+                os.kill(pid, number)
 
     def crash(self, node: LabNode) -> None:
         self._signal(node, signal.SIGKILL)
