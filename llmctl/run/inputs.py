@@ -117,6 +117,12 @@ def dataset_files(recipe: Recipe, data_dir: Path) -> dict[str, Path]:
             file_name = entry.get("file_name") if isinstance(entry, dict) else None
             if not isinstance(file_name, str):
                 raise UsageError(f"dataset {name}: has no file_name", where=str(info_file), why="only local files")
+            if PurePosixPath(file_name).is_absolute() or ".." in PurePosixPath(file_name).parts:
+                raise UsageError(
+                    f"dataset {name}: {file_name} lies outside of its folder",
+                    where=str(info_file),
+                    hint="give a path below the folder",
+                )
             candidates = [file_name]
         else:
             candidates = [name + suffix for suffix in DATA_SUFFIXES]

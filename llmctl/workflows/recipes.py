@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from llmctl.recipe.hosts import recipe_nodes
 from llmctl.recipe.load import find_recipe, load_recipe
 from llmctl.recipe.schema import Recipe
 from llmctl.resources import data_dir
@@ -33,7 +34,7 @@ def list_recipes() -> list[Shipped]:
             Shipped(
                 name=path.stem,
                 device=recipe.cluster.device,
-                nodes=max(1, len(recipe.cluster.nodes)),
+                nodes=len(recipe_nodes(recipe, path.parent)),
                 devices_per_node=recipe.cluster.devices_per_node,
                 stage=recipe.train.stage,
                 method=recipe.train.method,

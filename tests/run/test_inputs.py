@@ -1,0 +1,142 @@
+"""What lies beside a recipe and travels, and what must be on the nodes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmctl.errors import UsageError
+from llmctl.recipe.schema import Recipe
+from llmctl.run.inputs import make_tree, survey
+
+
+def recipe(backend: str = "ssh", **sections: dict[str, Any]) -> Recipe:
+    cluster: dict[str, Any] = {"device": "cpu"}
+    if backend != "local":
+        cluster |= {"nodes": ["node1"], "workdir": "/work dir"}
+    whole = {
+        "name": "r",
+        "cluster": cluster,
+        "launch": {"backend": backend},
+        "model": {"path": "m"},
+        "data": {"datasets": ["d"]},
+    }
+    return Recipe.model_validate(whole | sections)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "d.json").write_text("[]")
+    (tmp_path / "data" / "other.json").write_text("[1]")
+    (tmp_path / "m" / "sub").mkdir(parents=True)
+    (tmp_path / "m" / "config.json").write_text("{}")
+    (tmp_path / "m" / "sub" / "w.safetensors").write_bytes(b"w")
+    return tmp_path
+
+
+def test_only_the_data_that_is_used_travels(folder: Path) -> None:
+    inputs = survey(recipe(), folder)
+    assert sorted(inputs.staged) == ["data", "engine"]
+    assert list(inputs.staged["data"].files) == ["d.json"]
+    paths = inputs.paths("/work dir", "/work dir/runs/r")
+    assert paths.data_dir == f"/work dir/data/{inputs.staged['data'].digest[:16]}"
+    assert paths.engine_dir == f"/work dir/engine/{inputs.staged['engine'].digest[:16]}"
+    assert paths.model_path == "/work dir/m"  # weights stay on the nodes unless model.stage says otherwise
+
+
+def test_the_engine_travels_without_caches(folder: Path) -> None:
+    names = list(survey(recipe(), folder).staged["engine"].files)
+    assert "llmctl_engine/config.py" in names
+    assert not [name for name in names if "__pycache__" in name]
+
+
+def test_digest_is_over_paths_sizes_and_contents(folder: Path) -> None:
+    files = {"b": folder / "data" / "d.json", "a": folder / "m" / "config.json"}
+    lines = "".join(f"{name}\0{2}\0{hashlib.sha256(text).hexdigest()}\n" for name, text in (("a", b"{}"), ("b", b"[]")))
+    assert make_tree(files).digest == hashlib.sha256(lines.encode()).hexdigest()
+    assert make_tree(files).size == 4
+    renamed = make_tree({"c": files["b"], "a": files["a"]})
+    assert renamed.digest != make_tree(files).digest
+
+
+def test_weights_and_adapter_travel_when_asked(folder: Path) -> None:
+    (folder / "lora").mkdir()
+    (folder / "lora" / "adapter_config.json").write_text("{}")
+    given = recipe(model={"path": "m", "stage": True}, train={"method": "lora", "lora": {"adapter": "lora"}})
+    inputs = survey(given, folder)
+    assert sorted(inputs.staged["model"].files) == ["config.json", "sub/w.safetensors"]
+    assert list(inputs.staged["adapter"].files) == ["adapter_config.json"]
+    assert inputs.paths("/w", "/w/r").adapter_path == f"/w/models/{inputs.staged['adapter'].digest[:16]}"
+
+
+def test_what_is_not_beside_the_recipe_is_on_the_nodes(folder: Path) -> None:
+    inputs = survey(recipe(data={"dir": "far", "datasets": ["x"]}, model={"path": "/abs/m"}), folder)
+    assert sorted(inputs.staged) == ["engine"]
+    assert inputs.paths("/w", "/w/r").data_dir == "/w/far"
+    assert inputs.paths("/w", "/w/r").model_path == "/abs/m"
+
+
+def test_an_absolute_path_is_the_nodes_even_when_the_launcher_has_it(folder: Path) -> None:
+    inputs = survey(recipe(data={"dir": str(folder / "data"), "datasets": ["d"]}), folder)
+    assert "data" not in inputs.staged
+    assert inputs.paths("/w", "/w/r").data_dir == str(folder / "data")
+
+
+def test_local_uses_everything_where_it_lies(folder: Path) -> None:
+    inputs = survey(recipe("local"), folder)
+    paths = inputs.paths("/runs", "/runs/r")
+    assert inputs.staged == {}
+    assert (paths.data_dir, paths.model_path) == (str(folder / "data"), str(folder / "m"))
+
+
+def test_dataset_info_names_the_file(folder: Path) -> None:
+    (folder / "data" / "dataset_info.json").write_text(json.dumps({"d": {"file_name": "sub/数据.jsonl"}}))
+    (folder / "data" / "sub").mkdir()
+    (folder / "data" / "sub" / "数据.jsonl").write_text("{}\n")
+    assert list(survey(recipe(), folder).staged["data"].files) == ["dataset_info.json", "sub/数据.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("info", "words"),
+    [
+        ("{", "is no JSON"),
+        ("[]", "must map dataset names"),
+        ('{"d": {"hf_hub_url": "a/b"}}', "has no file_name"),
+        ('{"d": {"file_name": "gone.json"}}', "no dataset d"),
+        ('{"d": {"file_name": "../../etc/passwd"}}', "outside"),
+        ('{"d": {"file_name": "/etc/passwd"}}', "outside"),
+    ],
+)
+def test_a_broken_dataset_info_is_told(folder: Path, info: str, words: str) -> None:
+    (folder / "data" / "dataset_info.json").write_text(info)
+    with pytest.raises(UsageError, match=words):
+        survey(recipe(), folder)
+
+
+def test_a_missing_dataset_lists_those_that_are_there(folder: Path) -> None:
+    with pytest.raises(UsageError, match="no dataset othr") as caught:
+        survey(recipe(data={"dir": "data", "datasets": ["othr"]}), folder)
+    assert caught.value.hint == "did you mean other?"
+    with pytest.raises(UsageError) as caught:
+        survey(recipe(data={"dir": "data", "datasets": ["zzz"]}), folder)
+    assert caught.value.hint == "there are d, other"
+
+
+@pytest.mark.parametrize(
+    ("given", "where"),
+    [
+        (recipe("local", model={"path": "none"}), "model.path"),
+        (recipe("local", data={"dir": "none", "datasets": ["d"]}), "data.dir"),
+        (recipe(model={"path": "none", "stage": True}), "model.path"),
+        (recipe(report={"reference": "none.log"}), "report.reference"),
+    ],
+)
+def test_what_must_be_here_and_is_not(folder: Path, given: Recipe, where: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        survey(given, folder)
+    assert where in caught.value.where
