@@ -103,8 +103,11 @@ def connect_all(
 ) -> list[Outcome[Node, Transport]]:
     """Open connections to all nodes at once; each has its own outcome. The caller closes them."""
 
+    inventory = load_inventory()
+    targets = {id(node): resolve(node, user=user, port=port, inventory=inventory) for node in nodes}
+
     def one(node: Node) -> Transport:
-        return connect(node, user=user, port=port)
+        return open_target(targets[id(node)])
 
     return fan_out(nodes, one)
 

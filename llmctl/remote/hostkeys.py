@@ -47,16 +47,14 @@ def find_keys(text: str, labels: Sequence[str]) -> list[HostKey]:
     and are passed over."""
     found = []
     for line in text.splitlines():
-        if not line.strip() or line.lstrip().startswith(("#", "@")):
+        names = line.split(maxsplit=1)[0].split(",") if line.strip() else []
+        if not names or names[0].startswith(("#", "@")) or not any(_names(names, label) for label in labels):
             continue
         try:
             entry = HostKeyEntry.from_line(line)
         except (InvalidHostKey, ValueError, paramiko.SSHException):
             continue
-        if entry is None or entry.key is None:
-            continue
-        names = entry.hostnames or []
-        if any(_names(names, label) for label in labels):
+        if entry is not None and entry.key is not None:
             found.append(HostKey(entry.key.get_name(), entry.key.get_base64()))
     return list(dict.fromkeys(found))
 

@@ -43,13 +43,15 @@ def log_in(
             tried.append(name)
             with suppress(paramiko.AuthenticationException):
                 transport.auth_publickey(user, key)
+            if transport.is_authenticated():  # not so when the server wants a second proof
                 return
             if not transport.is_active():
                 break
         if credentials.password is not None and transport.is_active():
             tried.append("the password")
             transport.auth_password(user, credentials.password.reveal())
-            return
+            if transport.is_authenticated():
+                return
     except paramiko.AuthenticationException:
         pass
     except (paramiko.SSHException, EOFError, OSError) as error:

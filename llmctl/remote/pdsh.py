@@ -17,6 +17,7 @@ from llmctl.errors import NodeError, UsageError
 from llmctl.recipe.hosts import Node
 from llmctl.remote.connect import resolve
 from llmctl.remote.fanout import Outcome
+from llmctl.remote.inventory import load_inventory
 from llmctl.remote.openssh import complaint, ssh_config, ssh_options
 from llmctl.remote.transport import CommandResult
 
@@ -51,7 +52,10 @@ def run_pdsh(
     if not nodes:
         return []
     pdsh_version()
-    targets = {f"n{number}": resolve(node, user=user, port=port) for number, node in enumerate(nodes)}
+    inventory = load_inventory()
+    targets = {
+        f"n{number}": resolve(node, user=user, port=port, inventory=inventory) for number, node in enumerate(nodes)
+    }
     mark = secrets.token_hex(8)
     command = _command(script, mark, timeout)
     with tempfile.TemporaryDirectory(prefix="llmctl-pdsh-") as folder:

@@ -129,11 +129,30 @@ def test_nothing_listening_is_told_with_the_next_step(at_lab: Lab) -> None:
         connect(Node(name="node1", port=4))
 
 
-def test_without_sftp_files_go_there_and_back_too(fresh: Lab, tmp_path: Path) -> None:
-    node = fresh.nodes[0]
-    stop = "sed -i /sftp/d /etc/ssh/lab_config; kill $(cat /run/sshd.pid)"
+def reconfigured(lab: Lab, edit: str) -> None:
+    """Restart the first node's sshd with an edited configuration."""
+    stop = f"sed -i '{edit}' /etc/ssh/lab_config; kill $(cat /run/sshd.pid)"
     stop += "; while [ -e /run/sshd.pid ]; do sleep 0.02; done"
-    assert fresh.exec(node, f"{stop}; $(command -v sshd) -f /etc/ssh/lab_config").ok
+    assert lab.exec(lab.nodes[0], f"{stop}; $(command -v sshd) -f /etc/ssh/lab_config").ok
+
+
+def test_a_server_that_drops_connections_is_asked_again(fresh: Lab) -> None:
+    reconfigured(fresh, "s/^MaxStartups.*/MaxStartups 1:100:1/")
+    outcomes = connect_all([Node(name="node1")] * 4)
+    for outcome in outcomes:
+        if outcome.value is not None:
+            outcome.value.close()
+    assert [outcome.error for outcome in outcomes] == [None] * 4
+
+
+def test_a_second_proof_that_nobody_gives_is_a_refused_login(fresh: Lab) -> None:
+    reconfigured(fresh, "1i AuthenticationMethods publickey,password")
+    with pytest.raises(NodeError, match="the login was refused"):
+        connect(Node(name="node1"))
+
+
+def test_without_sftp_files_go_there_and_back_too(fresh: Lab, tmp_path: Path) -> None:
+    reconfigured(fresh, "/sftp/d")
     transport = connect(Node(name="node1"))
     try:
         assert transport.run("grep -c sftp /etc/ssh/lab_config").stdout == "0\n"

@@ -46,6 +46,8 @@ def test_the_promised_logins_work_and_the_second_run_changes_no_byte(
     assert [(login["from"], login["to"]) for login in first["logins"] if login["ok"]] == pairs
     node1, node2 = lab.nodes[:2]
     assert lab.exec(node1, "ssh -o BatchMode=yes node3 hostname").stdout == "node3\n"
+    by_pdsh = lab.exec(node1, "PDSH_RCMD_TYPE=ssh pdsh -S -w 'node[1-3]' hostname")
+    assert (by_pdsh.code, sorted(by_pdsh.stdout.splitlines())) == (0, [f"node{i}: node{i}" for i in (1, 2, 3)])
     assert lab.exec(node2, "ssh -o BatchMode=yes node3 hostname").code == 255
     assert lab.exec(node2, "getent hosts node1").stdout.split() == [node1.address, "node1"]
     before, home = snapshot(lab), {path: path.read_bytes() for path in lab.home.iterdir()}
