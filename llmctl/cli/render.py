@@ -30,7 +30,11 @@ def render(
 def show(planned: Draft, *, texts: bool) -> None:
     """Print the plan, the files (whole with `texts`) and the very commands that the run would start."""
     plan = planned.plan
-    typer.echo(f"{plan.run_id}: {len(plan.nodes)} node(s), world size {plan.world_size}, batch {plan.global_batch}")
+    steps = plan.steps(planned.inputs.rows)
+    typer.echo(
+        f"{plan.run_id}: {len(plan.nodes)} node(s), world size {plan.world_size}, batch {plan.global_batch}"
+        + (f", {steps} steps" if steps else "")
+    )
     for node in plan.nodes:
         ranks = (
             f"rank {node.first_rank}"

@@ -200,6 +200,8 @@ def _explain(detail: ErrorDetails, document: CommentedMap, origin: dict[KeyPath,
         message = "must be text, a number, true or false"
     elif kind == "string_type" and isinstance(detail["input"], (int, float)):
         hint = f'quote it: "{detail["input"]}"'
+    elif kind == "string_pattern_mismatch" and loc != ("name",):
+        message = "must be a plain name or address"
     elif kind == "string_pattern_mismatch":
         message = "must be letters, digits, dot, dash or underscore, 64 at most, and begin with a letter or digit"
     if kind not in ("missing", "extra_forbidden", "value_error") and not isinstance(detail["input"], (dict, list)):

@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
+Account = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
+Address = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.:_-]*$")]
+
 
 class Section(BaseModel):
     """A block of a recipe."""
@@ -29,7 +32,7 @@ class Cluster(Section):
     devices_per_node: int = Field(default=1, ge=1)
     workdir: str | None = None
     """The same absolute path on every node; the local backend may leave it out."""
-    user: str | None = None
+    user: Account | None = None
     port: int | None = Field(default=None, ge=1, le=65535)
     python: str | None = None
     """The interpreter on the nodes; without it `python3` after `activate`."""
@@ -38,7 +41,7 @@ class Cluster(Section):
     env: dict[str, str | int | float | bool] = Field(default_factory=dict)
     expect: dict[str, str] = Field(default_factory=dict)
     """Pins: fact name -> the version that every node must have."""
-    master_addr: str | None = None
+    master_addr: Address | None = None
     master_port: int | None = Field(default=None, ge=1, le=65535)
     interface: str | None = None
     """The network interface for the collectives; chosen from the route between the nodes without it."""

@@ -112,6 +112,6 @@ def _values(plan: Plan) -> dict[str, Any]:
 
 
 def _pdsh_ssh_args(plan: Plan) -> str:
-    port = plan.recipe.cluster.port
+    user, port = plan.recipe.cluster.user, plan.recipe.cluster.port
     words = ["-o BatchMode=yes", "-o StrictHostKeyChecking=yes", "-o ConnectTimeout=10"]
-    return " ".join([*words, *([f"-p {port}"] if port else [])])
+    return " ".join([*words, *([f"-o User={user}"] if user else []), *([f"-p {port}"] if port else [])])

@@ -43,6 +43,8 @@ class Inputs:
     adapter_path: str | None
     reference: Path | None
     """The reference log on the launcher."""
+    rows: int | None = None
+    """Rows of all datasets together; None when they are not on the launcher."""
 
     def paths(self, workdir: str, run_dir: str) -> NodePaths:
         """Where everything lies on the nodes; staged trees under the folder of their digest."""
@@ -99,6 +101,7 @@ def survey(recipe: Recipe, folder: Path) -> Inputs:
         model_path=kept["model"],
         adapter_path=kept["adapter"],
         reference=reference,
+        rows=_count_rows(recipe, files),
     )
 
 
@@ -140,6 +143,25 @@ def dataset_files(recipe: Recipe, data_dir: Path) -> dict[str, Path]:
             )
         files[found] = data_dir / found
     return files
+
+
+def _count_rows(recipe: Recipe, files: Mapping[str, Path]) -> int | None:
+    """Rows of JSON and JSON lines, each dataset's at most `data.max_samples`."""
+    counts: list[int] = []
+    for path in (path for name, path in files.items() if name != "dataset_info.json"):
+        text = path.read_text(encoding="utf-8", errors="replace")
+        if path.suffix == ".json":
+            try:
+                rows = json.loads(text)
+            except ValueError as error:
+                raise UsageError("is no JSON", where=str(path), why=str(error)) from None
+            if not isinstance(rows, list):
+                raise UsageError("must be a list of rows", where=str(path))
+            counts.append(len(rows))
+        else:
+            counts.append(sum(1 for line in text.split("\n") if line.strip()))
+    limit = recipe.data.max_samples
+    return sum(min(count, limit or count) for count in counts) if counts else None
 
 
 def make_tree(files: Mapping[str, Path]) -> Tree:

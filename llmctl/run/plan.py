@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -57,6 +58,17 @@ class Plan:
     def global_batch(self) -> int:
         """Samples per optimizer step: micro batch x accumulation x world size."""
         return self.recipe.train.micro_batch * self.recipe.train.grad_accum * self.world_size
+
+    def steps(self, rows: int | None) -> int | None:
+        """Optimizer steps for `rows` samples; None where that is not known. `pt` joins rows, so only `max_steps`
+        tells there. As transformers counts: the last, smaller batch of an epoch is a step too."""
+        train = self.recipe.train
+        if train.max_steps > 0:
+            return train.max_steps
+        if rows is None or train.stage == "pt":
+            return None
+        batches = math.ceil(math.ceil(rows / train.micro_batch) / self.world_size)
+        return math.ceil(train.epochs * math.ceil(batches / train.grad_accum))
 
 
 DEFAULT_MASTER_PORT = 29500

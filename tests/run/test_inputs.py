@@ -118,6 +118,22 @@ def test_a_broken_dataset_info_is_told(folder: Path, info: str, words: str) -> N
         survey(recipe(), folder)
 
 
+def test_rows_are_counted_up_to_max_samples(folder: Path) -> None:
+    (folder / "data" / "a.json").write_text("[{}, {}, {}]")
+    (folder / "data" / "b.jsonl").write_text("{}\n\n{}\n")
+    data: dict[str, Any] = {"dir": "data", "datasets": ["a", "b"]}
+    assert survey(recipe(data=data), folder).rows == 5
+    assert survey(recipe(data=data | {"max_samples": 2}), folder).rows == 4
+    assert survey(recipe(data=data | {"dir": "far"}), folder).rows is None
+
+
+@pytest.mark.parametrize(("text", "words"), [("[", "is no JSON"), ("{}", "must be a list of rows")])
+def test_data_that_is_no_list_is_told_before_the_start(folder: Path, text: str, words: str) -> None:
+    (folder / "data" / "d.json").write_text(text)
+    with pytest.raises(UsageError, match=words):
+        survey(recipe(), folder)
+
+
 def test_a_missing_dataset_lists_those_that_are_there(folder: Path) -> None:
     with pytest.raises(UsageError, match="no dataset othr") as caught:
         survey(recipe(data={"dir": "data", "datasets": ["othr"]}), folder)

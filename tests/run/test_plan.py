@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
+
+import pytest
 
 from llmctl.recipe.hosts import Node
 from llmctl.recipe.schema import Recipe
@@ -51,6 +54,24 @@ def test_the_recipe_wins() -> None:
     )
     assert (made.master_addr, made.master_port, made.python) == ("head", 5000, "/env/bin/python")
     assert {node.interface for node in made.nodes} == {"bond0"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "train", "steps"),
+    [
+        (None, {}, None),
+        (None, {"max_steps": 7}, 7),
+        (720, {"epochs": 1}, 10),
+        (721, {"epochs": 1}, 11),
+        (720, {"epochs": 2.5}, 25),
+        (1, {"epochs": 3}, 3),
+        (720, {"stage": "pt"}, None),
+    ],
+)
+def test_steps_follow_from_the_rows(rows: int | None, train: dict[str, Any], steps: int | None) -> None:
+    made = plan()
+    recipe = made.recipe.model_copy(update={"train": made.recipe.train.model_copy(update=train)})
+    assert replace(made, recipe=recipe).steps(rows) == steps
 
 
 def test_run_ids_are_names_of_folders_and_differ() -> None:
