@@ -69,7 +69,9 @@ def _ssh_config(name: str) -> paramiko.SSHConfigDict:
     if not path.is_file():
         return paramiko.SSHConfigDict()
     try:
-        return paramiko.SSHConfig.from_path(str(path)).lookup(name)
+        found = paramiko.SSHConfig.from_path(str(path)).lookup(name)
+        int(found.get("port", 22))
+        return found
     except (paramiko.SSHException, ImportError, ValueError) as error:
         raise UsageError(
             "the ssh configuration cannot be read",

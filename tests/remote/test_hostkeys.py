@@ -104,8 +104,9 @@ def test_where_a_node_is_follows_from_what_is_known(homes: Path, monkeypatch: py
     assert resolve(Node(name="other")).user == "caller"
 
 
-def test_an_ssh_configuration_that_cannot_be_read_is_told(homes: Path) -> None:
-    (homes / ".ssh/config").write_text("Match final\n  User someone\nMatch nonsense x\n")
+@pytest.mark.parametrize("text", ["garbage\n", "Host n\n  Port abc\n", "Match host\n"])
+def test_an_ssh_configuration_that_cannot_be_read_is_told(homes: Path, text: str) -> None:
+    (homes / ".ssh/config").write_text(text)
     with pytest.raises(UsageError, match=r"give the address instead: n=10\.0\.0\.1"):
         resolve(Node(name="n"))
 
