@@ -31,6 +31,8 @@ class DataConfig:
     cutoff_len: int = 1024
     max_samples: int | None = None
     """The first rows taken of each dataset."""
+    broken_rows: str = "stop"
+    """What becomes of rows that cannot be trained on: `stop` or `skip`; they are counted and told either way."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from llmctl_engine.devices import DEVICES
-from llmctl_engine.template_names import full_name
+from llmctl_engine.templates import TEMPLATES, full_name
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -85,9 +85,7 @@ class Model(Section):
     def _known_template(cls, value: str) -> str:
         full = full_name(value)
         if full is None:
-            from llmctl_engine.template_names import TEMPLATE_NAMES
-
-            raise ValueError(f"no template {value!r}; there are {', '.join(TEMPLATE_NAMES)}")
+            raise ValueError(f"no template {value!r}; there are {', '.join(TEMPLATES)}")
         return full
 
 
@@ -98,6 +96,8 @@ class Data(Section):
     datasets: tuple[str, ...] = Field(min_length=1, strict=False)
     cutoff_len: int = Field(default=1024, ge=8)
     max_samples: int | None = Field(default=None, ge=1)
+    broken_rows: Literal["stop", "skip"] = "stop"
+    """What becomes of rows that cannot be trained on; they are counted and told either way."""
 
 
 class Lora(Section):

@@ -54,6 +54,7 @@ def engine_config(plan: Plan) -> EngineConfig:
             datasets=recipe.data.datasets,
             cutoff_len=recipe.data.cutoff_len,
             max_samples=recipe.data.max_samples,
+            broken_rows=recipe.data.broken_rows,
         ),
         train=TrainSettings(**train, lora=LoraSettings(**lora)),
         deepspeed=f"{paths.run_dir}/ds_config.json" if recipe.deepspeed else None,

@@ -1,0 +1,95 @@
+"""The run's model: from a local folder or made from scratch, in full or with LoRA."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from llmctl_engine.config import EngineConfig, LoraSettings
+from llmctl_engine.errors import EngineError
+from llmctl_engine.tokenizer import Tokenizer
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def load_model(config: EngineConfig, tokenizer: Tokenizer) -> Any:
+    """The model, ready for the Trainer. Weights that are trained are fp32; a frozen base under LoRA is in the run's
+    precision. Raises EngineError for a folder that holds no model."""
+    train = config.train
+    dtype = DTYPES[train.precision] if train.method == "lora" else torch.float32
+    if config.model.path is not None:
+        model = _from_folder(config.model.path, dtype, trust_remote_code=config.model.trust_remote_code)
+    else:
+        model = _from_scratch(config.model.init or {}, tokenizer, dtype)
+    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+        raise EngineError(
+            f"the tokenizer has {len(tokenizer)} tokens, the model {model.get_input_embeddings().num_embeddings}",
+            hint="tokenizer and weights are of different models",
+        )
+    model.config.use_cache = False
+    if train.method == "lora":
+        model = _with_lora(model, train.lora)
+        if train.gradient_checkpointing:
+            model.enable_input_require_grads()
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.data = parameter.data.float()
+    return model
+
+
+def _from_folder(path: str, dtype: torch.dtype, *, trust_remote_code: bool) -> Any:
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM
+
+    if not (Path(path) / "config.json").is_file():
+        raise EngineError(f"{path} is no model folder: it has no config.json", hint="see model.path")
+    try:
+        model, loaded = AutoModelForCausalLM.from_pretrained(
+            path, dtype=dtype, trust_remote_code=trust_remote_code, local_files_only=True, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError, KeyError, AttributeError, SafetensorError) as error:
+        raise EngineError(f"{path} holds no model that can be loaded: {type(error).__name__}: {error}") from error
+    missing = sorted(loaded["missing_keys"])
+    if missing:
+        named = ", ".join(missing[:3]) + ", ..." * (len(missing) > 3)
+        raise EngineError(
+            f"{path} lacks {len(missing)} of the model's weights: {named}",
+            hint="they would be random numbers; copy the whole folder",
+        )
+    return model
+
+
+def _from_scratch(init: dict[str, Any], tokenizer: Tokenizer, dtype: torch.dtype) -> Any:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    values = {key: value for key, value in init.items() if key != "model_type"}
+    special = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
+    try:
+        config = AutoConfig.for_model(init.get("model_type", "llama"), **special | values)
+        return AutoModelForCausalLM.from_config(config, dtype=dtype)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise EngineError(f"model.init makes no model: {error}") from error
+
+
+def _with_lora(model: Any, lora: LoraSettings) -> Any:
+    from peft import LoraConfig, PeftModel, get_peft_model
+
+    if lora.adapter is not None:
+        try:
+            return PeftModel.from_pretrained(model, lora.adapter, is_trainable=True)
+        except (OSError, ValueError, RuntimeError, KeyError) as error:
+            raise EngineError(f"{lora.adapter} holds no adapter for this model: {error}") from error
+    targets = "all-linear" if lora.targets == ("all",) else list(lora.targets)
+    settings = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=lora.r,
+        lora_alpha=lora.alpha or 2 * lora.r,
+        lora_dropout=lora.dropout,
+        target_modules=targets,
+    )
+    try:
+        return get_peft_model(model, settings)
+    except ValueError as error:
+        raise EngineError(f"train.lora: {error}", hint="train.lora.targets are names of the model's modules") from error

@@ -1,0 +1,159 @@
+"""The story of one rank: data, process group, model, training, what is left."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from llmctl_engine import checkpoint, group, outcome, ranklog
+from llmctl_engine.config import EngineConfig
+from llmctl_engine.data import Examples, build_examples, read_rows
+from llmctl_engine.deepspeed_file import keep_on_nodes, load_deepspeed
+from llmctl_engine.devices import DEVICES
+from llmctl_engine.errors import EngineError, Stopped
+from llmctl_engine.records import Records
+from llmctl_engine.stop import StopRequest
+from llmctl_engine.tokenizer import Tokenizer, load_tokenizer
+
+
+def train(config: EngineConfig) -> None:
+    """Train one rank as `config` says. Raises EngineError, of which Stopped after a signal."""
+    stop = StopRequest()
+    stop.listen()
+    _assert_world(config)
+    # Tokenising comes before the process group: its watchdog does not wait for it.
+    read = read_rows(config)
+    tokenizer = load_tokenizer(config.model, read.samples)
+    examples, summary = build_examples(config, read, tokenizer)
+    _tell(f"{summary['examples']} samples of {summary['rows']} rows, {summary['tokens']} tokens")
+    if read.broken:
+        _tell(f"skipped: {read.complaint()}")
+    _import_plugin(config.device)
+    try:
+        _train(config, tokenizer, examples, summary, stop)
+    finally:
+        group.end()
+
+
+def _train(
+    config: EngineConfig, tokenizer: Tokenizer, examples: Examples, summary: dict[str, Any], stop: StopRequest
+) -> None:
+    from transformers import PrinterCallback, set_seed
+
+    from llmctl_engine.arguments import training_arguments
+    from llmctl_engine.collate import MULTIPLE, Collator
+    from llmctl_engine.loss import LabelledLoss
+    from llmctl_engine.model import load_model
+    from llmctl_engine.trainer import EngineTrainer
+    from llmctl_engine.watch import Watch
+
+    output = Path(config.output_dir)
+    output.mkdir(parents=True, exist_ok=True)
+    arguments = training_arguments(config, load_deepspeed(config.deepspeed) if config.deepspeed else None)
+    _assert_device(config, arguments.device.type)
+    group.assert_equal("data set or tokenizer", _digest(config, tokenizer, examples), arguments.device)
+    shared = group.shares_folder(output, config.run_id, arguments.device)
+    arguments.save_on_each_node = not shared
+    if config.deepspeed and not shared:
+        keep_on_nodes(arguments.hf_deepspeed_config.config)
+    start = _newest_checkpoint(config, output, arguments.device) if config.resume else None
+    set_seed(config.train.seed)
+    model = load_model(config, tokenizer)
+    loss = LabelledLoss(model)
+    records = None
+    if group.rank() == 0:
+        (output / "data_summary.json").write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        records = Records(output, first_step=start or 0)
+    watch = Watch(config, loss, examples, records, stop)
+    trainer = EngineTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=examples,
+        data_collator=Collator(tokenizer.pad_token_id, multiple=1 if config.train.stage == "pt" else MULTIPLE),
+        processing_class=tokenizer,
+        compute_loss_func=loss,
+        callbacks=[watch],
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.loss, trainer.watch, trainer.output, trainer.keep = loss, watch, output, config.train.save_total_limit
+    result = trainer.train(resume_from_checkpoint=str(output / f"checkpoint-{start}") if start else None)
+    trainer.save_state()
+    if watch.stopped_by and trainer.state.global_step < trainer.state.max_steps:
+        raise Stopped(watch.stopped_by, f"stopped by a signal, checkpoint-{trainer.state.global_step} is written")
+    trainer.save_model(str(output))
+    group.barrier()
+    if records is not None:
+        _finish(output, trainer.state, result.metrics, records)
+
+
+def _finish(output: Path, state: Any, metrics: dict[str, Any], records: Records) -> None:
+    outcome.write_metrics(output, metrics, epoch=state.epoch, tokens=int(state.num_input_tokens_seen))
+    try:
+        outcome.draw_loss(output, state.log_history)
+    except ImportError as error:
+        _tell(f"no training_loss.png: {error}")
+    records.end(state.global_step, state.epoch, metrics)
+
+
+def _newest_checkpoint(config: EngineConfig, output: Path, device: Any) -> int | None:
+    """The newest step whose checkpoint is good on all nodes; None when there is none, then training starts anew."""
+    good = checkpoint.good_steps(output)[-64:]
+    told = group.gather([*good, *[-1] * (64 - len(good))], device).tolist()
+    step = checkpoint.newest_common([step for step in mine if step >= 0] for mine in told)
+    if step is None:
+        _tell("no good checkpoint on all nodes: starting from the beginning")
+        return None
+    marker = checkpoint.read_marker(output / f"checkpoint-{step}")
+    if marker is not None and marker.world_size != config.world_size:
+        raise EngineError(
+            f"checkpoint-{step} is of {marker.world_size} processes, this run has {config.world_size}",
+            hint="resume with the same nodes and devices_per_node",
+        )
+    _tell(f"continuing from checkpoint-{step}")
+    return step
+
+
+def _assert_world(config: EngineConfig) -> None:
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    if launched != config.world_size:
+        raise EngineError(f"launched with {launched} processes, planned were {config.world_size}")
+    # DeepSpeed looks for MPI without these, also for a single process started by hand.
+    for name, value in (
+        ("RANK", "0"),
+        ("LOCAL_RANK", "0"),
+        ("WORLD_SIZE", "1"),
+        ("MASTER_ADDR", "127.0.0.1"),
+        ("MASTER_PORT", "29500"),
+    ):
+        if config.world_size == 1:
+            os.environ.setdefault(name, value)
+
+
+def _import_plugin(device: str) -> None:
+    plugin = DEVICES[device].plugin
+    if plugin is not None:
+        try:
+            importlib.import_module(plugin)
+        except ImportError as error:
+            raise EngineError(f"{plugin} cannot be imported: {error}", hint="see docs/devices.md") from error
+
+
+def _assert_device(config: EngineConfig, found: str) -> None:
+    wanted = DEVICES[config.device].torch_name
+    if found != wanted:
+        raise EngineError(f"cluster.device is {config.device}, but torch found {found} here")
+
+
+def _digest(config: EngineConfig, tokenizer: Tokenizer, examples: Examples) -> str:
+    vocabulary = repr(sorted(tokenizer.get_vocab().items()))
+    return hashlib.sha256(f"{examples.digest()}{vocabulary}{config.train}".encode()).hexdigest()
+
+
+def _tell(text: str) -> None:
+    if ranklog.rank() == 0:
+        print(text, file=sys.stdout, flush=True)  # noqa: T201

@@ -1,0 +1,53 @@
+"""transformers' Trainer with our loss and our checkpoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import Trainer
+
+from llmctl_engine import checkpoint, group
+from llmctl_engine.loss import LabelledLoss
+from llmctl_engine.watch import Watch
+
+
+class EngineTrainer(Trainer):  # type: ignore[misc]
+    """Differs from its base in two things: the labels are told to the loss before each forward pass, and a checkpoint
+    is written aside on every node and counts only when all nodes have theirs."""
+
+    loss: LabelledLoss
+    watch: Watch
+    output: Path
+    keep: int | None
+    _writing: bool = False
+
+    def compute_loss(self, model: Any, inputs: dict[str, torch.Tensor], *rest: Any, **more: Any) -> Any:
+        self.watch.see(inputs)
+        self.loss.expect(inputs["labels"])
+        return super().compute_loss(model, {k: v for k, v in inputs.items() if k != "index"}, *rest, **more)
+
+    def _get_output_dir(self, trial: Any) -> str:  # noqa: ARG002 - the base class calls it by name
+        return str(checkpoint.aside(self.output) if self._writing else self.output)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Write aside, wait for all ranks, then one process a node makes it count. On a shared file system that is
+        rank 0 alone, since the others then find it done."""
+        if group.local_rank() == 0:
+            checkpoint.clear_aside(self.output)
+        group.barrier()
+        self._writing = True
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            self._writing = False
+        group.barrier()
+        for turn in (True, False):
+            if group.local_rank() == 0 and (group.rank() == 0) is turn and self._written_aside():
+                checkpoint.publish(self.output, self.state.global_step, world_size=group.world_size())
+                checkpoint.prune(self.output, self.keep)
+            group.barrier()
+
+    def _written_aside(self) -> bool:
+        return (checkpoint.aside(self.output) / f"checkpoint-{self.state.global_step}").is_dir()
