@@ -16,6 +16,12 @@ def training_arguments(config: EngineConfig, deepspeed: dict[str, Any] | None) -
     `logging_nan_inf_filter` is off, since it shows a NaN loss as 0. The optimizer is torch's plain AdamW, which every
     device has."""
     train = config.train
+    # Only named where wanted: transformers 5.23 warns of the name, earlier versions know no other.
+    checkpointing: dict[str, Any] = (
+        {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}}
+        if train.gradient_checkpointing
+        else {}
+    )
     return TrainingArguments(
         output_dir=config.output_dir,
         per_device_train_batch_size=train.micro_batch,
@@ -27,8 +33,6 @@ def training_arguments(config: EngineConfig, deepspeed: dict[str, Any] | None) -
         warmup_steps=train.warmup_steps,
         weight_decay=train.weight_decay,
         max_grad_norm=train.max_grad_norm,
-        gradient_checkpointing=train.gradient_checkpointing,
-        gradient_checkpointing_kwargs={"use_reentrant": False} if train.gradient_checkpointing else None,
         bf16=train.precision == "bf16",
         fp16=train.precision == "fp16",
         seed=train.seed,
@@ -46,4 +50,5 @@ def training_arguments(config: EngineConfig, deepspeed: dict[str, Any] | None) -
         deepspeed=deepspeed,
         disable_tqdm=True,
         report_to="none",
+        **checkpointing,
     )

@@ -9,8 +9,9 @@ from typing import Any
 from llmctl_engine.errors import EngineError
 
 
-def load_deepspeed(path: str) -> dict[str, Any]:
-    """The file's content. Raises EngineError when the installed DeepSpeed refuses it.
+def load_deepspeed(path: str, collective: str) -> dict[str, Any]:
+    """The file's content, with DeepSpeed's process group started on the backend `collective`; ZeRO-3 asks it for the
+    world size while the model is made. Raises EngineError when the installed DeepSpeed refuses the file.
 
     DeepSpeed would otherwise compile a helper for shared memory at its start (a minute with a compiler, an error
     without); gloo does that work."""
@@ -25,8 +26,10 @@ def load_deepspeed(path: str) -> dict[str, Any]:
         DeepSpeedConfig(alone)
     except (ValueError, AssertionError, TypeError, KeyError) as error:
         raise EngineError(
-            f"DeepSpeed {deepspeed.__version__} refuses {path}: {error}", hint="see the recipe's deepspeed block"
+            f"DeepSpeed {deepspeed.__version__} refuses {path}: {' '.join(str(error).split())}",
+            hint="see the recipe's deepspeed block",
         ) from error
+    deepspeed.init_distributed(dist_backend=collective, auto_mpi_discovery=False, verbose=False)
     return values
 
 

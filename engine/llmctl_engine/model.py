@@ -62,13 +62,14 @@ def _from_folder(path: str, dtype: torch.dtype, *, trust_remote_code: bool) -> A
 
 
 def _from_scratch(init: dict[str, Any], tokenizer: Tokenizer, dtype: torch.dtype) -> Any:
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
 
     values = {key: value for key, value in init.items() if key != "model_type"}
     special = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
     try:
         config = AutoConfig.for_model(init.get("model_type", "llama"), **special | values)
-        return AutoModelForCausalLM.from_config(config, dtype=dtype)
+        # Not `from_config`, which under ZeRO-3 draws other random weights than one process does.
+        return MODEL_FOR_CAUSAL_LM_MAPPING[type(config)](config).to(dtype)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise EngineError(f"model.init makes no model: {error}") from error
 

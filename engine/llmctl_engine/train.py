@@ -26,6 +26,7 @@ def train(config: EngineConfig) -> None:
     stop = StopRequest()
     stop.listen()
     _assert_world(config)
+    os.environ.setdefault("DS_ACCELERATOR", DEVICES[config.device].torch_name)
     # Tokenising comes before the process group: its watchdog does not wait for it.
     read = read_rows(config)
     tokenizer = load_tokenizer(config.model, read.samples)
@@ -44,6 +45,7 @@ def _train(
     config: EngineConfig, tokenizer: Tokenizer, examples: Examples, summary: dict[str, Any], stop: StopRequest
 ) -> None:
     from transformers import PrinterCallback, set_seed
+    from transformers.utils.logging import disable_progress_bar
 
     from llmctl_engine.arguments import training_arguments
     from llmctl_engine.collate import MULTIPLE, Collator
@@ -52,9 +54,11 @@ def _train(
     from llmctl_engine.trainer import EngineTrainer
     from llmctl_engine.watch import Watch
 
+    disable_progress_bar()
     output = Path(config.output_dir)
     output.mkdir(parents=True, exist_ok=True)
-    arguments = training_arguments(config, load_deepspeed(config.deepspeed) if config.deepspeed else None)
+    collective = DEVICES[config.device].collective
+    arguments = training_arguments(config, load_deepspeed(config.deepspeed, collective) if config.deepspeed else None)
     _assert_device(config, arguments.device.type)
     group.assert_equal("data set or tokenizer", _digest(config, tokenizer, examples), arguments.device)
     shared = group.shares_folder(output, config.run_id, arguments.device)
@@ -84,11 +88,13 @@ def _train(
     result = trainer.train(resume_from_checkpoint=str(output / f"checkpoint-{start}") if start else None)
     trainer.save_state()
     if watch.stopped_by and trainer.state.global_step < trainer.state.max_steps:
+        group.barrier()
         raise Stopped(watch.stopped_by, f"stopped by a signal, checkpoint-{trainer.state.global_step} is written")
     trainer.save_model(str(output))
     group.barrier()
     if records is not None:
         _finish(output, trainer.state, result.metrics, records)
+    group.barrier()
 
 
 def _finish(output: Path, state: Any, metrics: dict[str, Any], records: Records) -> None:

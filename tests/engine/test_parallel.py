@@ -1,0 +1,84 @@
+"""Two processes against one, resuming, stopping: the losses are the same numbers."""
+
+from __future__ import annotations
+
+import json
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from llmctl_engine.checkpoint import good_steps
+
+from tests.engine.runs import finish, run, small_config, start, with_zero
+
+pytestmark = pytest.mark.engine
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> list[float]:
+    """The losses of one process with the global batch of eight."""
+    folder = tmp_path_factory.mktemp("alone")
+    ended = run(small_config(folder, micro_batch=2, grad_accum=4), folder)
+    assert ended.codes == [0], ended.text
+    return ended.losses
+
+
+@pytest.mark.parametrize("stage", [None, 0, 2, 3])
+def test_two_processes_lose_what_one_does(alone: list[float], stage: int | None, tmp_path: Path) -> None:
+    config = replace(small_config(tmp_path, micro_batch=2, grad_accum=2), world_size=2)
+    if stage is not None:
+        config = with_zero(config, tmp_path, stage, 2)
+    ended = run(config, tmp_path)
+    assert ended.codes == [0, 0], ended.text
+    assert ended.losses == pytest.approx(alone, abs=1e-4, rel=0)
+    assert (ended.output / "model.safetensors").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("stage", [None, 2])
+def test_a_resumed_run_is_the_uninterrupted_one(stage: int | None, tmp_path: Path) -> None:
+    config = small_config(tmp_path, epochs=2, save_steps=4, save_total_limit=2)
+    config = with_zero(config, tmp_path, stage, 2) if stage is not None else config
+    whole = run(replace(config, output_dir=str(tmp_path / "whole")), tmp_path / "a")
+    assert whole.codes == [0] * config.world_size, whole.text
+
+    broken = replace(config, output_dir=str(tmp_path / "broken"))
+    first = run(broken, tmp_path / "b")
+    last = good_steps(first.output)[-1]
+    assert good_steps(first.output) == [last - 4, last]
+    (first.output / f"checkpoint-{last}" / "trainer_state.json").write_text("{")  # cut short: not good any more
+    resumed = run(replace(broken, resume=True), tmp_path / "c")
+    assert resumed.codes == [0] * config.world_size, resumed.text
+    start_of = [record["resumed_from_step"] for record in resumed.records if record["record"] == "run"]
+    assert start_of[1] == last - 4
+    assert resumed.losses == whole.losses
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_saves_and_ends(number: signal.Signals, tmp_path: Path) -> None:
+    config = replace(small_config(tmp_path, epochs=200, micro_batch=1, grad_accum=1), world_size=2)
+    processes = start(config, tmp_path, extra={"LLMCTL_LOG_DIR": str(tmp_path / "logs")})
+    log = tmp_path / "logs" / "rank0.log"
+    while not (log.exists() and "step 3/" in log.read_text()):
+        assert processes[0].poll() is None, log.read_text()
+    processes[1].send_signal(number)
+    ended = finish(config, processes)
+    assert ended.codes == [128 + number] * 2, log.read_text()
+    steps = [record["step"] for record in ended.records if record["record"] == "step"]
+    assert good_steps(ended.output) == [steps[-1]]
+    told = json.loads((tmp_path / "logs" / "rank0.error.json").read_text())
+    assert told["type"] == "Stopped"
+    assert f"checkpoint-{steps[-1]} is written" in told["message"]
+
+
+def test_lora_with_checkpointing_of_activations_trains_the_same(tmp_path: Path) -> None:
+    plain = small_config(tmp_path, method="lora")
+    first = run(plain, tmp_path / "a")
+    saving = replace(
+        plain, output_dir=str(tmp_path / "b" / "output"), train=replace(plain.train, gradient_checkpointing=True)
+    )
+    second = run(saving, tmp_path / "b")
+    assert first.codes == second.codes == [0], first.text + second.text
+    assert second.losses == pytest.approx(first.losses, abs=1e-6, rel=0)
+    assert (second.output / "adapter_model.safetensors").is_file()
+    assert not (second.output / "model.safetensors").exists()
