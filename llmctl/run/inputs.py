@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from llmctl_engine import rows
+
 from llmctl.errors import UsageError
 from llmctl.recipe.schema import Recipe
 from llmctl.resources import engine_dir
 from llmctl.run.plan import NodePaths
-
-DATA_SUFFIXES = (".json", ".jsonl", ".txt")
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,10 @@ def survey(recipe: Recipe, folder: Path) -> Inputs:
             raise UsageError(f"no such folder: {folder / given}", where=_KEY[kind])
         if wanted and given and not here and not local and kind == "model":
             raise UsageError(f"no such folder: {folder / given}", where="model.path", why="model.stage copies it")
+        if kind == "model" and here and (local or wanted) and not (here / "config.json").is_file():
+            raise UsageError(
+                "is no model folder", where=str(here), why="it has no config.json", hint="see model.path in the recipe"
+            )
         kept[kind] = str(here) if here and local else given
     if local and not data_dir:
         raise UsageError(f"no such folder: {folder / recipe.data.dir}", where="data.dir")
@@ -101,7 +105,7 @@ def survey(recipe: Recipe, folder: Path) -> Inputs:
         model_path=kept["model"],
         adapter_path=kept["adapter"],
         reference=reference,
-        rows=_count_rows(recipe, files),
+        rows=_look_at_rows(recipe, data_dir) if data_dir else None,
     )
 
 
@@ -128,11 +132,11 @@ def dataset_files(recipe: Recipe, data_dir: Path) -> dict[str, Path]:
                 )
             candidates = [file_name]
         else:
-            candidates = [name + suffix for suffix in DATA_SUFFIXES]
+            candidates = [name + suffix for suffix in rows.SUFFIXES]
         found = next((c for c in candidates if (data_dir / c).is_file()), None)
         if found is None:
             here = sorted(
-                {*info, *(p.stem for p in data_dir.iterdir() if p.suffix in DATA_SUFFIXES)} - {info_file.stem}
+                {*info, *(p.stem for p in data_dir.iterdir() if p.suffix in rows.SUFFIXES)} - {info_file.stem}
             )
             near = difflib.get_close_matches(name, here, n=1)
             raise UsageError(
@@ -145,23 +149,24 @@ def dataset_files(recipe: Recipe, data_dir: Path) -> dict[str, Path]:
     return files
 
 
-def _count_rows(recipe: Recipe, files: Mapping[str, Path]) -> int | None:
-    """Rows of JSON and JSON lines, each dataset's at most `data.max_samples`."""
-    counts: list[int] = []
-    for path in (path for name, path in files.items() if name != "dataset_info.json"):
-        text = path.read_text(encoding="utf-8", errors="replace")
-        if path.suffix == ".json":
-            try:
-                rows = json.loads(text)
-            except ValueError as error:
-                raise UsageError("is no JSON", where=str(path), why=str(error)) from None
-            if not isinstance(rows, list):
-                raise UsageError("must be a list of rows", where=str(path))
-            counts.append(len(rows))
-        else:
-            counts.append(sum(1 for line in text.split("\n") if line.strip()))
-    limit = recipe.data.max_samples
-    return sum(min(count, limit or count) for count in counts) if counts else None
+def _look_at_rows(recipe: Recipe, data_dir: Path) -> int:
+    """How many rows can be trained on, each dataset's at most `data.max_samples`. Raises UsageError for a file that is
+    no dataset, and for broken rows unless the recipe skips them: better here than on the nodes."""
+    try:
+        found = rows.sources(data_dir, recipe.data.datasets)
+        read = rows.read(found, stage=recipe.train.stage, max_samples=recipe.data.max_samples)
+    except (OSError, ValueError) as error:
+        raise UsageError(str(error), where="data.datasets") from None
+    if read.broken and recipe.data.broken_rows == "stop":
+        raise UsageError(
+            "some rows cannot be trained on",
+            where=str(data_dir),
+            why=read.complaint(),
+            hint="mend them, or leave them out with data.broken_rows: skip",
+        )
+    if not read.samples:
+        raise UsageError("no row to train on", where=str(data_dir), why=read.complaint())
+    return len(read.samples)
 
 
 def make_tree(files: Mapping[str, Path]) -> Tree:

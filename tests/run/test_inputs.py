@@ -14,6 +14,9 @@ from llmctl.recipe.schema import Recipe
 from llmctl.run.inputs import make_tree, survey
 
 
+ROW = {"instruction": "Q", "output": "A"}
+
+
 def recipe(backend: str = "ssh", **sections: dict[str, Any]) -> Recipe:
     cluster: dict[str, Any] = {"device": "cpu"}
     if backend != "local":
@@ -31,7 +34,7 @@ def recipe(backend: str = "ssh", **sections: dict[str, Any]) -> Recipe:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "d.json").write_text("[]")
+    (tmp_path / "data" / "d.json").write_text(json.dumps([ROW]))
     (tmp_path / "data" / "other.json").write_text("[1]")
     (tmp_path / "m" / "sub").mkdir(parents=True)
     (tmp_path / "m" / "config.json").write_text("{}")
@@ -57,9 +60,10 @@ def test_the_engine_travels_without_caches(folder: Path) -> None:
 
 def test_digest_is_over_paths_sizes_and_contents(folder: Path) -> None:
     files = {"b": folder / "data" / "d.json", "a": folder / "m" / "config.json"}
-    lines = "".join(f"{name}\0{2}\0{hashlib.sha256(text).hexdigest()}\n" for name, text in (("a", b"{}"), ("b", b"[]")))
+    contents = (("a", b"{}"), ("b", json.dumps([ROW]).encode()))
+    lines = "".join(f"{name}\0{len(text)}\0{hashlib.sha256(text).hexdigest()}\n" for name, text in contents)
     assert make_tree(files).digest == hashlib.sha256(lines.encode()).hexdigest()
-    assert make_tree(files).size == 4
+    assert make_tree(files).size == sum(len(text) for _, text in contents)
     renamed = make_tree({"c": files["b"], "a": files["a"]})
     assert renamed.digest != make_tree(files).digest
 
@@ -97,7 +101,7 @@ def test_local_uses_everything_where_it_lies(folder: Path) -> None:
 def test_dataset_info_names_the_file(folder: Path) -> None:
     (folder / "data" / "dataset_info.json").write_text(json.dumps({"d": {"file_name": "sub/数据.jsonl"}}))
     (folder / "data" / "sub").mkdir()
-    (folder / "data" / "sub" / "数据.jsonl").write_text("{}\n")
+    (folder / "data" / "sub" / "数据.jsonl").write_text(json.dumps(ROW) + "\n")
     assert list(survey(recipe(), folder).staged["data"].files) == ["dataset_info.json", "sub/数据.jsonl"]
 
 
@@ -119,8 +123,8 @@ def test_a_broken_dataset_info_is_told(folder: Path, info: str, words: str) -> N
 
 
 def test_rows_are_counted_up_to_max_samples(folder: Path) -> None:
-    (folder / "data" / "a.json").write_text("[{}, {}, {}]")
-    (folder / "data" / "b.jsonl").write_text("{}\n\n{}\n")
+    (folder / "data" / "a.json").write_text(json.dumps([ROW] * 3))
+    (folder / "data" / "b.jsonl").write_text(f"{json.dumps(ROW)}\n\n{json.dumps(ROW)}\n")
     data: dict[str, Any] = {"dir": "data", "datasets": ["a", "b"]}
     assert survey(recipe(data=data), folder).rows == 5
     assert survey(recipe(data=data | {"max_samples": 2}), folder).rows == 4
@@ -132,6 +136,26 @@ def test_data_that_is_no_list_is_told_before_the_start(folder: Path, text: str, 
     (folder / "data" / "d.json").write_text(text)
     with pytest.raises(UsageError, match=words):
         survey(recipe(), folder)
+
+
+def test_broken_rows_are_told_before_the_start(folder: Path) -> None:
+    (folder / "data" / "d.json").write_text(json.dumps([ROW, {"instruction": "Q"}]))
+    with pytest.raises(UsageError) as caught:
+        survey(recipe(), folder)
+    assert caught.value.why == "d: 1 row with no output (2)"
+    assert survey(recipe(data={"datasets": ["d"], "broken_rows": "skip"}), folder).rows == 1
+    (folder / "data" / "d.json").write_text(json.dumps([{"instruction": "Q"}]))
+    with pytest.raises(UsageError, match="no row to train on"):
+        survey(recipe(data={"datasets": ["d"], "broken_rows": "skip"}), folder)
+
+
+def test_weights_that_are_no_model_are_told_before_the_start(folder: Path) -> None:
+    (folder / "m" / "config.json").unlink()
+    with pytest.raises(UsageError, match="is no model folder"):
+        survey(recipe("local"), folder)
+    with pytest.raises(UsageError, match="is no model folder"):
+        survey(recipe(model={"path": "m", "stage": True}), folder)
+    assert survey(recipe(), folder).model_path == "m"  # on the nodes, where the engine looks
 
 
 def test_a_missing_dataset_lists_those_that_are_there(folder: Path) -> None:
