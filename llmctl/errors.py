@@ -86,6 +86,17 @@ class NodeError(LlmctlError):
     exit_code = ExitCode.NODE
 
 
+class ManyNodeErrors(NodeError):
+    """Several nodes fail, each in its own way."""
+
+    def __init__(self, errors: list[LlmctlError], *, what: str) -> None:
+        super().__init__(what)
+        self.errors = errors
+
+    def __str__(self) -> str:
+        return "\n".join([self.what, *("  " + line for error in self.errors for line in str(error).splitlines())])
+
+
 class HostKeyError(NodeError):
     """A node's host key is unknown or is not the one that was verified before."""
 

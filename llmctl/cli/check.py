@@ -2,8 +2,82 @@
 
 from __future__ import annotations
 
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 import typer
+
+if TYPE_CHECKING:
+    from llmctl.workflows.check import CheckResult
+
+
+def check(
+    what: list[str] = typer.Argument(metavar="RECIPE|NODES...", help="A recipe, or nodes like node[1-4]."),
+    device: str | None = typer.Option(None, help="cpu, npu, cuda or sophgo; without it what the nodes show."),
+    save: Path | None = typer.Option(None, help="Write the facts to this file, for --baseline."),
+    baseline: Path | None = typer.Option(None, help="Hold every node against these saved facts."),
+    via: str = typer.Option("ssh", help="ssh or pdsh: how the nodes are asked."),
+    facts: bool = typer.Option(False, "--facts", help="Show every fact of every node."),
+    verbose: bool = typer.Option(False, "--verbose", "-v", help="Show remarks too."),
+    as_json: bool = typer.Option(False, "--json", help="For machines."),
+) -> None:
+    """Read the nodes and tell where they disagree or cannot carry the run."""
+    from llmctl.checks.vendors import VENDORS
+    from llmctl.cli.findings import show_facts, show_findings, show_remarks
+    from llmctl.errors import ExitCode, UsageError, worst
+    from llmctl.workflows.check import check_words, save_facts
+
+    if via not in ("ssh", "pdsh"):
+        raise UsageError(f"--via {via} is not understood", hint="--via ssh or --via pdsh")
+    if device is not None and device not in VENDORS:
+        raise UsageError(f"no device {device}", hint=f"--device is one of {', '.join(VENDORS)}")
+    quiet = as_json or not sys.stderr.isatty()
+    result = check_words(
+        what,
+        device=device,
+        baseline=baseline,
+        via_pdsh=via == "pdsh",
+        tell=lambda text: None if quiet else typer.echo(f"... {text}", err=True),
+    )
+    if save is not None:
+        save_facts(result, save)
+    if as_json:
+        typer.echo(json.dumps(_plain(result), ensure_ascii=False, indent=2))
+    else:
+        show_findings(result.findings)
+        if verbose:
+            show_remarks(result.findings)
+        if facts:
+            show_facts(result.facts, result.nodes)
+        _conclude(result)
+    for error in result.errors.values():
+        typer.echo(f"llmctl: {error}", err=True)
+    code = worst([ExitCode.NODE] * bool(result.errors) + [ExitCode.BLOCKED] * result.blocked)
+    raise typer.Exit(int(code))
+
+
+def _conclude(result: CheckResult) -> None:
+    counts = {severity: sum(f.severity == severity for f in result.findings) for severity in ("error", "warning")}
+    read = len(result.nodes) - len(result.errors)
+    words = [f"{count} {name}{'' if count == 1 else 's'}" for name, count in counts.items() if count]
+    names = len({fact.name for fact in result.facts})
+    typer.echo(f"{read} of {len(result.nodes)} nodes read, {names} facts each: {', '.join(words) or 'they agree'}")
+
+
+def _plain(result: CheckResult) -> dict[str, Any]:
+    return {
+        "schema": 1,
+        "nodes": list(result.nodes),
+        "findings": [asdict(finding) for finding in result.findings],
+        "facts": [asdict(fact) for fact in result.facts],
+        "errors": {node: str(error) for node, error in result.errors.items()},
+        "blocked": result.blocked,
+    }
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
+    app.command()(check)

@@ -13,6 +13,7 @@ from llmctl_engine.devices import DEVICES
 
 from llmctl.quoting import sh_quote
 from llmctl.recipe.load import dump_recipe
+from llmctl.recipe.schema import Recipe
 from llmctl.render.deepspeed import ds_config
 from llmctl.resources import data_dir
 from llmctl.run.plan import Plan
@@ -63,6 +64,13 @@ def engine_config(plan: Plan) -> EngineConfig:
     )
 
 
+def activation(recipe: Recipe) -> str | None:
+    """The shell text that makes the recipe's environment on a node; None without activation lines."""
+    if not recipe.cluster.activate:
+        return None
+    return _templates().get_template("activate.sh.j2").render(_activation(recipe))
+
+
 def shell_of(plan: Plan) -> str:
     """Activation lines are bash's (`source`, conda); without them plain sh is enough."""
     return "bash" if plan.recipe.cluster.activate else "sh"
@@ -100,8 +108,7 @@ def _values(plan: Plan) -> dict[str, Any]:
     return {
         "plan": plan,
         "shell": shell_of(plan),
-        "activate": cluster.activate,
-        "conda": any(line.split()[:1] == ["conda"] for line in cluster.activate),
+        **_activation(plan.recipe),
         "environment": environment | {k: v for k, v in cluster.env.items() if k != "PYTHONPATH"},
         "python_path": ":".join(
             [plan.paths.engine_dir, *([str(own)] if (own := cluster.env.get("PYTHONPATH")) else [])]
@@ -110,6 +117,11 @@ def _values(plan: Plan) -> dict[str, Any]:
         "world_info": base64.urlsafe_b64encode(json.dumps(world).encode()).decode(),
         "pdsh_ssh_args": _pdsh_ssh_args(plan),
     }
+
+
+def _activation(recipe: Recipe) -> dict[str, Any]:
+    lines = recipe.cluster.activate
+    return {"activate": lines, "conda": any(line.split()[:1] == ["conda"] for line in lines)}
 
 
 def _pdsh_ssh_args(plan: Plan) -> str:

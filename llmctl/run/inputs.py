@@ -46,6 +46,11 @@ class Inputs:
     rows: int | None = None
     """Rows of all datasets together; None when they are not on the launcher."""
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each staged tree."""
+        return {kind: tree.size for kind, tree in self.staged.items()}
+
     def paths(self, workdir: str, run_dir: str) -> NodePaths:
         """Where everything lies on the nodes; staged trees under the folder of their digest."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from llmctl.errors import UsageError
@@ -52,10 +52,13 @@ def draft(
     interfaces: Mapping[str, str | None] | None = None,
     master_port: int | None = None,
     resume: bool = False,
+    beside: Path | None = None,
 ) -> Draft:
-    """Load a recipe and plan its run. The last four are what the nodes told; without them the plan stands on the
-    recipe alone. Raises UsageError for anything wrong in the recipe or missing beside it."""
+    """Load a recipe and plan its run. `addresses`, `interfaces` and `master_port` are what the nodes told; without
+    them the plan stands on the recipe alone. `beside` is the file that relative paths start beside, when that is not
+    the source. Raises UsageError for anything wrong in the recipe or missing beside it."""
     loaded = load_recipe(source, sets)
+    loaded = replace(loaded, path=beside) if beside else loaded
     recipe = loaded.recipe
     nodes = recipe_nodes(recipe, loaded.folder)
     inputs = survey(recipe, loaded.folder)

@@ -1,0 +1,28 @@
+"""What a recipe expects to lie on the nodes already: the model, the data, the adapter."""
+
+from __future__ import annotations
+
+from llmctl.checks import parsers
+from llmctl.checks.rows import Row
+from llmctl.quoting import sh_quote
+from llmctl.run.plan import NodePaths
+
+
+def path_rows(paths: NodePaths, staged: frozenset[str]) -> list[Row]:
+    """A row for each folder that is not staged: the names and sizes of its files, the same on all nodes."""
+    places = {"model": paths.model_path, "adapter": paths.adapter_path, "data": paths.data_dir}
+    keys = {"model": "model.path", "adapter": "train.lora.adapter", "data": "data.dir"}
+    rows = []
+    for kind, place in places.items():
+        if place is None or kind in staged:
+            continue
+        rows.append(
+            Row(
+                name=f"{kind}.files",
+                run=f"cd {sh_quote(place)} && find . -type f -printf '%s %P\\n' | LC_ALL=C sort -k2 | head -5000",
+                parse=parsers.lines,
+                must=f"{keys[kind]} is not on the node: {place}",
+                remedy=f"copy it to the same place on every node, or let it be staged (docs/recipe.md, {keys[kind]})",
+            )
+        )
+    return rows

@@ -1,0 +1,68 @@
+"""Rows to one request for the probe, and its answer to facts. Pure."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from llmctl.checks.facts import Fact
+from llmctl.checks.rows import Row
+
+TIMEOUT = 15.0
+"""Seconds for one command on a node."""
+MARKS = ("LLMCTL-PROBE-BEGIN", "LLMCTL-PROBE-END")
+
+
+def request(rows: Sequence[Row], *, activation: str | None, ports: Sequence[int], **network: Any) -> dict[str, Any]:
+    """What the probe is asked. Rows with the same command share one run of it."""
+    commands = {_key(row): {"run": row.run, "env": row.env and activation is not None} for row in rows}
+    return {"activation": activation, "timeout": TIMEOUT, "commands": commands, "ports": list(ports), **network}
+
+
+def program(probe: str, asked: Mapping[str, Any]) -> str:
+    """The text for a node's Python on standard input."""
+    encoded = base64.b64encode(json.dumps(asked).encode()).decode()
+    return f'{probe}\nmain("{encoded}")\n'
+
+
+def answer(out: str) -> dict[str, Any] | None:
+    """The JSON between the marks; None when the probe did not get that far."""
+    _, begin, rest = out.partition(f"\n{MARKS[0]}\n")
+    body, end, _ = rest.partition(f"\n{MARKS[1]}")
+    if not begin or not end:
+        return None
+    told: dict[str, Any] = json.loads(body)
+    return told
+
+
+def facts(node: str, rows: Sequence[Row], told: Mapping[str, Any]) -> list[Fact]:
+    """One fact a row. A command that failed, or text that is not understood, is a fact without a value."""
+    found = []
+    for row in rows:
+        result = told["commands"][_key(row)]
+        value, error = None, None
+        if result["code"] == 0:
+            try:
+                value = row.parse(result["out"])
+            except (ValueError, KeyError, IndexError, TypeError) as problem:
+                error = str(problem) or type(problem).__name__
+        else:
+            said = (result["err"] or result["out"]).strip().splitlines()
+            error = said[-1][:300] if said else f"exit code {result['code']}"
+        found.append(
+            Fact(
+                name=row.name,
+                node=node,
+                value=value,
+                source=row.run if len(row.run) < 200 else row.run[:200] + " ...",
+                scope="env" if row.env else "host",
+                error=error,
+            )
+        )
+    return found
+
+
+def _key(row: Row) -> str:
+    return f"{'env' if row.env else 'host'} {row.run}"

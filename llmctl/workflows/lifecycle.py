@@ -1,0 +1,220 @@
+"""What becomes of runs that were started: ps, status, logs, cancel."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from llmctl.errors import LlmctlError, UsageError
+from llmctl.launch.backends import BACKENDS
+from llmctl.launch.failures import Failure, first_failure
+from llmctl.launch.supervised import NodeReport
+from llmctl.remote.connect import connect_all
+from llmctl.remote.fanout import Outcome, fan_out
+from llmctl.remote.local import LocalTransport
+from llmctl.run.folder import RunFolder
+from llmctl.run.index import IndexEntry, entries, find_run
+from llmctl.run.records import Progress
+from llmctl.run.states import ENDED, State
+from llmctl.workflows import run as running
+from llmctl.workflows.follow import GRACE, INTERVAL, Ending, Watcher, label_of, state_of
+from llmctl.workflows.manifest import note_state, read_job
+from llmctl.workflows.run import Live
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStatus:
+    """A run as its nodes tell it now."""
+
+    folder: RunFolder
+    state: State
+    reports: dict[str, NodeReport]
+    errors: dict[str, LlmctlError]
+    """Nodes that could not be asked."""
+    progress: Progress
+    failure: Failure | None = None
+    manifest: dict[str, Any] = field(default_factory=dict)
+
+
+@contextmanager
+def opened(folder: RunFolder) -> Iterator[tuple[Live, dict[str, LlmctlError]]]:
+    """A run with connections to those of its nodes that can be reached, and the errors of the others."""
+    job, nodes, manifest = read_job(folder)
+    errors: dict[str, LlmctlError] = {}
+    transports: dict[str, Any] = {}
+    if manifest["backend"] == "local":
+        transports = {node.name: LocalTransport(node) for node in nodes}
+    else:
+        for outcome in connect_all(nodes, user=manifest["login"]["user"], port=manifest["login"]["port"]):
+            if outcome.value is not None:
+                transports[outcome.item.name] = outcome.value
+            elif outcome.error is not None:
+                errors[outcome.item.name] = outcome.error
+    live = Live(
+        folder=folder,
+        job=job,
+        backend=BACKENDS[manifest["backend"]](),
+        nodes=tuple(nodes),
+        transports=transports,
+        login=manifest["login"],
+    )
+    try:
+        yield live, errors
+    finally:
+        live.close()
+
+
+def status(given: str | None, *, runs: Path | None, watcher: Watcher) -> RunStatus:
+    """Ask the nodes about a run. One that ended while nobody watched is collected and noted now."""
+    folder = find_run(given, runs)
+    with opened(folder) as (live, errors):
+        texts, reports = _read_all(live, errors)
+        progress = Progress()
+        for name, text in texts:
+            if name == "output/steps.jsonl":
+                progress.feed(text)
+        manifest = folder.read_manifest()
+        known = State(manifest["state"])
+        starters = {node: reports[node] for node in live.backend.starters(live.job) if node in reports}
+        state = known if known in ENDED or errors else state_of(starters)
+        logs: dict[str, str] = {}
+        for name, text in texts:
+            logs[name] = logs.get(name, "") + text
+        failure = first_failure(reports, logs) if state in (State.FAILED, State.LOST) else None
+        if state in ENDED and known not in ENDED:
+            ending = Ending(state=state, reports=reports, failure=failure, progress=progress)
+            running.conclude(live, ending, watcher)
+        elif known not in ENDED and not errors:
+            note_state(folder, state)
+    return RunStatus(
+        folder=folder,
+        state=state,
+        reports=reports,
+        errors=errors,
+        progress=progress,
+        failure=failure,
+        manifest=folder.read_manifest(),
+    )
+
+
+def refresh(listed: list[IndexEntry], watcher: Watcher) -> list[Outcome[IndexEntry, State]]:
+    """Ask the nodes about every run that has not ended; the state or the error of each, in order."""
+
+    def one(entry: IndexEntry) -> State:
+        if entry.state in ENDED:
+            return entry.state
+        asked = status(entry.path, runs=None, watcher=watcher)
+        if asked.errors:
+            raise next(iter(asked.errors.values()))
+        return asked.state
+
+    return fan_out(listed, one, limit=8)
+
+
+def listed() -> list[IndexEntry]:
+    """All runs of the index, the newest last."""
+    return entries()
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogFilter:
+    """Which lines of a run's logs are wanted; None is all."""
+
+    node: str | None = None
+    rank: int | None = None
+    pattern: str | None = None
+
+    def compiled(self) -> Callable[[str, str], bool]:
+        """(file name, line) -> wanted. Raises UsageError for a pattern that is no regular expression."""
+        try:
+            expression = re.compile(self.pattern) if self.pattern else None
+        except re.error as error:
+            raise UsageError(f"no regular expression: {self.pattern}", where="--grep", why=str(error)) from None
+
+        def wanted(name: str, line: str) -> bool:
+            _, node, file = name.split("/", 2)
+            return (
+                (self.node is None or node == self.node)
+                and (self.rank is None or file == f"rank{self.rank}.log")
+                and (expression is None or bool(expression.search(line)))
+            )
+
+        return wanted
+
+
+def logs(
+    given: str | None, *, runs: Path | None, wanted: LogFilter, follow: bool, tell: Callable[[str, str], None]
+) -> dict[str, LlmctlError]:
+    """Tell (label, line) of a run's logs, to the end or with `follow` until the run has ended. Of an ended run the
+    collected files are read. The result holds the nodes that could not be asked."""
+    folder = find_run(given, runs)
+    keep = wanted.compiled()
+    manifest = folder.read_manifest()
+    names = [node["name"] for node in manifest["nodes"]]
+    if wanted.node is not None and wanted.node not in names:
+        raise UsageError(f"no node {wanted.node} in this run", where="--node", hint=f"there are {', '.join(names)}")
+
+    def show(name: str, text: str) -> None:
+        if name.startswith("logs/"):
+            for line in text.splitlines():
+                if keep(name, line):
+                    tell(label_of(name), line)
+
+    if State(manifest["state"]) in ENDED:
+        for path in sorted(folder.root.glob("logs/*/*.log")):
+            show(str(path.relative_to(folder.root)), path.read_text(encoding="utf-8", errors="replace"))
+        return {}
+    with opened(folder) as (live, errors):
+        offsets: dict[str, dict[str, int]] = {}
+        while True:
+            texts, reports = _read_all(live, errors, offsets)
+            for name, text in texts:
+                show(name, text)
+            over = all(report.state in ENDED for report in reports.values() if report.state is not None)
+            if not follow or over or not reports:
+                return errors
+            time.sleep(INTERVAL)
+
+
+def cancel(given: str, *, runs: Path | None, watcher: Watcher) -> tuple[RunFolder, list[Outcome[str, int]]]:
+    """End a run on all its nodes. Each outcome is how many processes were ended; a node that was not reached is an
+    error, and the run then keeps its state. Raises UsageError for a run that has ended."""
+    folder = find_run(given, runs)
+    known = State(folder.read_manifest()["state"])
+    if known in ENDED:
+        raise UsageError(f"{folder.run_id} has ended: {known}", hint="llmctl ps")
+    with opened(folder) as (live, errors):
+        unreached = [Outcome[str, int](node, error=error) for node, error in errors.items()]
+        if unreached:
+            done = live.backend.cancel(live.job, live.transports, GRACE)
+        else:
+            done = running.cancel(live, watcher)
+    return folder, [*done, *unreached]
+
+
+def _read_all(
+    live: Live, errors: dict[str, LlmctlError], offsets: dict[str, dict[str, int]] | None = None
+) -> tuple[list[tuple[str, str]], dict[str, NodeReport]]:
+    """Everything that the nodes' files hold behind `offsets`, and every node's last report."""
+    offsets = {} if offsets is None else offsets
+    texts: list[tuple[str, str]] = []
+    reports: dict[str, NodeReport] = {}
+    todo = [node for node in live.job.nodes if node in live.transports and node not in errors]
+    while todo:
+        outcomes = fan_out(todo, lambda node: live.backend.logs(live.job, live.transports[node], offsets.get(node, {})))
+        todo = []
+        for outcome in outcomes:
+            if outcome.value is None:
+                errors[outcome.item] = outcome.error or LlmctlError("no answer", where=outcome.item)
+                continue
+            reports[outcome.item] = outcome.value
+            texts += outcome.value.texts.items()
+            offsets.setdefault(outcome.item, {}).update(outcome.value.offsets)
+            if outcome.value.texts:
+                todo.append(outcome.item)
+    return texts, reports

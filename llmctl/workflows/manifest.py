@@ -1,0 +1,90 @@
+"""The record of a run, from which it can be followed, judged and made again."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from llmctl import __version__
+from llmctl.errors import UsageError
+from llmctl.launch.supervised import Job
+from llmctl.recipe.hosts import Node
+from llmctl.run import index
+from llmctl.run.folder import RunFolder
+from llmctl.run.states import State
+from llmctl.workflows.render import Draft
+
+SCHEMA = 1
+LARGEST_DIFF = 1024 * 1024
+"""Characters of an uncommitted difference that are kept."""
+
+
+def first_manifest(draft: Draft, job: Job, *, sets: Sequence[str], allowed: Sequence[str]) -> dict[str, Any]:
+    """What is known of a run before it starts."""
+    recipe = draft.loaded.recipe
+    return {
+        "schema": SCHEMA,
+        "run_id": job.run_id,
+        "name": recipe.name,
+        "created": time.time(),
+        "versions": {"llmctl": __version__, "python": platform.python_version()},
+        "git": git_state(draft.loaded.folder),
+        "recipe": {"path": str(draft.loaded.path), "folder": str(draft.loaded.folder), "set": list(sets)},
+        "backend": recipe.launch.backend,
+        "nodes": [asdict(node) for node in draft.nodes],
+        "login": {"user": recipe.cluster.user, "port": recipe.cluster.port},
+        "job": asdict(job),
+        "world_size": draft.plan.world_size,
+        "global_batch": draft.plan.global_batch,
+        "total_steps": draft.plan.steps(draft.inputs.rows),
+        "rows": draft.inputs.rows,
+        "seed": recipe.train.seed,
+        "reference": str(draft.inputs.reference) if draft.inputs.reference else None,
+        "digests": {kind: tree.digest for kind, tree in draft.inputs.staged.items()},
+        "commands": [asdict(command) for command in draft.commands],
+        "allowed_findings": list(allowed),
+        "output": f"{job.nodes[0]}:{draft.plan.paths.run_dir}/output",
+    }
+
+
+def note_state(folder: RunFolder, state: State, **values: Any) -> None:
+    """Write a run's new state to its manifest and to the index of runs."""
+    old = folder.read_manifest() if folder.manifest.exists() else {}
+    states = [*old.get("states", []), {"state": state, "time": time.time()}]
+    folder.update_manifest(state=state, states=states, **values)
+    nodes = values.get("nodes") or old.get("nodes", [])
+    index.record(folder, state, tuple(node["name"] for node in nodes))
+
+
+def read_job(folder: RunFolder) -> tuple[Job, list[Node], dict[str, Any]]:
+    """The job and the nodes of a run that was started, and its whole manifest. Raises UsageError for a manifest of
+    another version."""
+    manifest = folder.read_manifest()
+    if manifest.get("schema") != SCHEMA:
+        raise UsageError(
+            f"the manifest has schema {manifest.get('schema')}, this llmctl reads {SCHEMA}", where=str(folder.manifest)
+        )
+    job = Job(**(manifest["job"] | {"nodes": tuple(manifest["job"]["nodes"])}))
+    return job, [Node(**node) for node in manifest["nodes"]], manifest
+
+
+def git_state(folder: Path) -> dict[str, str] | None:
+    """Commit and uncommitted difference of the repository that holds `folder`; None outside of one."""
+
+    def git(*words: str) -> str | None:
+        argv = ["git", "-C", str(folder), *words]
+        try:
+            done = subprocess.run(argv, capture_output=True, text=True, errors="replace", timeout=20, check=False)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout if done.returncode == 0 else None
+
+    commit = git("rev-parse", "HEAD")
+    if commit is None:
+        return None
+    return {"commit": commit.strip(), "diff": (git("diff", "HEAD") or "")[:LARGEST_DIFF]}

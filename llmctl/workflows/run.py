@@ -1,0 +1,265 @@
+"""The main job: recipe, connections, check, plan, staging, start, following, collection."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from llmctl_engine.devices import DEVICES
+
+from llmctl.checks.facts import Finding, Severity
+from llmctl.checks.network import choose_addresses, choose_interfaces, free_port
+from llmctl.errors import BlockedError, LlmctlError, ManyNodeErrors, UsageError
+from llmctl.launch.backends import BACKENDS, Backend
+from llmctl.launch.collect import collect
+from llmctl.launch.staging import Cargo, stage
+from llmctl.launch.supervised import Job
+from llmctl.quoting import sh_quote
+from llmctl.recipe.hosts import Node
+from llmctl.remote.connect import connect, connect_all
+from llmctl.remote.fanout import Outcome, fan_out
+from llmctl.remote.local import LocalTransport
+from llmctl.remote.transport import Transport
+from llmctl.render.files import shell_of
+from llmctl.run.folder import RunFolder, write_json
+from llmctl.run.states import State
+from llmctl.workflows.check import CheckResult, check_nodes
+from llmctl.workflows.follow import GRACE, Ending, Follower, Watcher
+from llmctl.workflows.manifest import first_manifest, note_state
+from llmctl.workflows.render import Draft, draft, runs_folder
+
+
+class Teller(Protocol):
+    """Who is told how the start goes on."""
+
+    def step(self, text: str) -> None:
+        """A new part of the work begins."""
+
+    def findings(self, findings: Sequence[Finding]) -> None:
+        """What the check found, blocking or not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRequest:
+    """What a person asked for."""
+
+    source: str
+    sets: tuple[str, ...] = ()
+    runs: Path | None = None
+    allow_drift: tuple[str, ...] = ()
+    resume: RunFolder | None = None
+    """Continue this run; `source` is then its own recipe."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Live:
+    """A run with open connections to its nodes."""
+
+    folder: RunFolder
+    job: Job
+    backend: Backend
+    nodes: tuple[Node, ...]
+    transports: dict[str, Transport]
+    login: Mapping[str, Any]
+    """`user` and `port` of the recipe."""
+
+    def reconnect(self, name: str) -> Transport:
+        """A new connection to a node of the run."""
+        (node,) = (node for node in self.nodes if node.name == name)
+        return connect_one(node, self.login, local=isinstance(self.transports.get(name), LocalTransport))
+
+    def close(self) -> None:
+        """Close all connections."""
+        for transport in self.transports.values():
+            transport.close()
+
+
+def begin(request: RunRequest, teller: Teller) -> Live:
+    """Everything up to the start of the processes. Raises UsageError, ManyNodeErrors, BlockedError; nothing of a new
+    run is then left on launcher or nodes."""
+    planned = _draft(request)
+    _ = planned.files  # the DeepSpeed lint, before any node is troubled
+    recipe = planned.loaded.recipe
+    if not DEVICES[recipe.cluster.device].engine:
+        raise UsageError(
+            f"the bundled engine cannot train on {recipe.cluster.device}",
+            where="cluster.device",
+            hint=f"llmctl render {request.source} shows the files; docs/devices.md says what runs where",
+        )
+    teller.step(f"connecting to {', '.join(node.name for node in planned.nodes)}")
+    login = {"user": recipe.cluster.user, "port": recipe.cluster.port}
+    transports = open_all(planned.nodes, login, local=recipe.launch.backend == "local")
+    try:
+        checked = _check(planned, transports, request.allow_drift, teller)
+        planned = _draft(
+            request,
+            run_id=planned.plan.run_id,
+            addresses=choose_addresses(checked.facts, planned.nodes),
+            interfaces=choose_interfaces(checked.facts, planned.nodes),
+            master_port=free_port(checked.facts, planned.nodes[0].name),
+        )
+        return _start(request, planned, checked, transports, login, teller)
+    except BaseException:
+        for transport in transports.values():
+            transport.close()
+        raise
+
+
+def follow(live: Live, watcher: Watcher) -> Ending:
+    """Watch to the end, collect, write down what came out. KeyboardInterrupt passes through."""
+    follower = Follower(live.job, live.backend, live.transports, live.reconnect, watcher)
+    ending = follower.run()
+    conclude(live, ending, watcher)
+    return ending
+
+
+def conclude(live: Live, ending: Ending, watcher: Watcher) -> None:
+    """Collect what the nodes hold, and note the end in the manifest and the index."""
+    for outcome in collect(live.job, live.folder, live.transports):
+        if outcome.error:
+            watcher.note(str(outcome.error))
+    reports = ending.reports.values()
+    note_state(
+        live.folder,
+        ending.state,
+        exit_codes={report.node: report.exit_code for report in reports if report.state is not None},
+        ended=max((report.ended for report in reports if report.ended), default=None),
+        failure=asdict(ending.failure) if ending.failure else None,
+        lost=list(ending.lost),
+        last_step=ending.progress.step,
+        last_loss=ending.progress.loss,
+    )
+
+
+def cancel(live: Live, watcher: Watcher) -> list[Outcome[str, int]]:
+    """End the run's processes on all nodes, collect, note it. Each outcome is how many processes were ended."""
+    outcomes = live.backend.cancel(live.job, live.transports, GRACE)
+    if not any(outcome.error for outcome in outcomes):
+        reports = {o.value.node: o.value for o in live.backend.status(live.job, live.transports) if o.value}
+        conclude(live, Ending(state=State.CANCELLED, reports=reports), watcher)
+    return outcomes
+
+
+def open_all(nodes: Sequence[Node], login: Mapping[str, Any], *, local: bool) -> dict[str, Transport]:
+    """Connections to all nodes by name. Raises ManyNodeErrors when any cannot be reached; none is then left open."""
+    if local:
+        return {node.name: LocalTransport(node) for node in nodes}
+    outcomes = connect_all(nodes, user=login["user"], port=login["port"])
+    errors = [outcome.error for outcome in outcomes if outcome.error]
+    opened = {outcome.item.name: outcome.value for outcome in outcomes if outcome.value}
+    if errors:
+        for transport in opened.values():
+            transport.close()
+        raise ManyNodeErrors(errors, what=f"{len(errors)} of {len(nodes)} nodes cannot be used")
+    return opened
+
+
+def connect_one(node: Node, login: Mapping[str, Any], *, local: bool) -> Transport:
+    """One connection. Raises NodeError."""
+    return LocalTransport(node) if local else connect(node, user=login["user"], port=login["port"])
+
+
+def _draft(request: RunRequest, **found: Any) -> Draft:
+    if request.resume is None:
+        return draft(request.source, sets=request.sets, runs=request.runs, **found)
+    manifest = request.resume.read_manifest()
+    found["run_id"] = request.resume.run_id
+    return draft(
+        request.resume.recipe,
+        sets=request.sets,
+        runs=request.resume.root.parent,
+        beside=Path(manifest["recipe"]["path"]),
+        resume=True,
+        **found,
+    )
+
+
+def _check(planned: Draft, transports: Mapping[str, Transport], allowed: Sequence[str], teller: Teller) -> CheckResult:
+    teller.step("checking the nodes")
+    checked = check_nodes(
+        planned.nodes,
+        transports,
+        recipe=planned.loaded.recipe,
+        paths=planned.plan.paths,
+        staged=planned.inputs.sizes,
+    )
+    if checked.errors:
+        raise ManyNodeErrors(list(checked.errors.values()), what="the check could not be made on all nodes")
+    teller.findings(checked.findings)
+    blocking = [
+        finding for finding in checked.findings if finding.severity is Severity.ERROR and finding.code not in allowed
+    ]
+    if blocking:
+        codes = list(dict.fromkeys(finding.code for finding in blocking))
+        raise BlockedError(
+            f"{len(blocking)} {'finding blocks' if len(blocking) == 1 else 'findings block'} the start",
+            why=", ".join(codes),
+            hint="mend the nodes, or go on all the same with " + " ".join(f"--allow-drift {code}" for code in codes),
+        )
+    return checked
+
+
+def _start(
+    request: RunRequest,
+    planned: Draft,
+    checked: CheckResult,
+    transports: dict[str, Transport],
+    login: Mapping[str, Any],
+    teller: Teller,
+) -> Live:
+    plan, recipe = planned.plan, planned.loaded.recipe
+    folder = request.resume or RunFolder(runs_folder(request.runs) / plan.run_id)
+    names = tuple(node.name for node in planned.nodes)
+    job = Job(run_id=plan.run_id, run_dir=plan.paths.run_dir, nodes=names, python=plan.python, shell=shell_of(plan))
+    backend: Backend = BACKENDS[recipe.launch.backend]()
+    live = Live(folder=folder, job=job, backend=backend, nodes=planned.nodes, transports=transports, login=login)
+    try:
+        teller.step(f"staging {plan.run_id}")
+        manifest = first_manifest(planned, job, sets=request.sets, allowed=request.allow_drift)
+        note_state(folder, State.STAGING, **manifest)
+        for name in names:
+            facts = [asdict(fact) for fact in checked.facts if fact.node == name]
+            write_json(folder.facts(name), facts)
+        for path, text in planned.files.items():
+            (folder.root / path).write_text(text, encoding="utf-8")
+        _raise(stage(job, _cargo(planned), transports, lambda node, what: teller.step(f"{node}: copying {what}")))
+        teller.step(f"starting {plan.world_size} processes")
+        _raise(backend.submit(job, transports))
+    except BaseException:
+        backend.cancel(job, transports, GRACE)
+        if request.resume is None:
+            _forget(live)
+        else:
+            note_state(folder, State.FAILED)
+        raise
+    note_state(folder, State.RUNNING)
+    return live
+
+
+def _cargo(planned: Draft) -> Cargo:
+    paths, trees = planned.plan.paths, planned.inputs.staged
+    places = {
+        "engine": paths.engine_dir,
+        "data": paths.data_dir,
+        "model": paths.model_path,
+        "adapter": paths.adapter_path,
+    }
+    return Cargo(files=planned.files, trees={str(places[kind]): tree for kind, tree in trees.items()})
+
+
+def _raise(outcomes: Sequence[Outcome[Any, Any]]) -> None:
+    errors: list[LlmctlError] = [outcome.error for outcome in outcomes if outcome.error]
+    if errors:
+        raise ManyNodeErrors(errors, what=f"{len(errors)} of {len(outcomes)} nodes failed; nothing was started")
+
+
+def _forget(live: Live) -> None:
+    """Remove a run that never started, here and on its nodes."""
+    fan_out(
+        list(live.transports),
+        lambda name: live.transports[name].run(f"rm -rf {sh_quote(live.job.run_dir)}", timeout=120),
+    )
+    shutil.rmtree(live.folder.root, ignore_errors=True)
