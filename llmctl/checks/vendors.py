@@ -127,8 +127,8 @@ VENDORS: dict[str, tuple[Row, ...]] = {
 """Rows by `cluster.device`."""
 
 PRESENT = (
-    "[ -e /dev/davinci0 ] || [ -d /usr/local/Ascend ] && echo npu; "
-    "[ -e /dev/nvidia0 ] || [ -d /proc/driver/nvidia ] && echo cuda; "
-    "[ -e /dev/bm-sophon0 ] || [ -d /proc/bmsophon ] && echo sophgo; true"
+    "[ -e /dev/davinci0 ] || [ -e /usr/local/Ascend/driver/version.info ] && echo npu; "
+    "[ -e /dev/nvidia0 ] || [ -e /proc/driver/nvidia/version ] && echo cuda; "
+    "[ -e /dev/bm-sophon0 ] || [ -e /proc/bmsophon/driver_version ] && echo sophgo; true"
 )
 """Which kinds of devices a node seems to have."""

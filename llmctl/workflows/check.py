@@ -59,39 +59,38 @@ def check_nodes(
     recipe: Recipe | None = None,
     paths: NodePaths | None = None,
     staged: Mapping[str, int] | None = None,
+    python: str = "python3",
     device: str | None = None,
     baseline: Sequence[Fact] = (),
     via_pdsh: bool = False,
 ) -> CheckResult:
     """Check the nodes that `transports` reach. `recipe` and `paths` add what its run needs; `staged` are the bytes of
-    each kind of input that comes from the launcher, the others must be on the nodes. Without a recipe `device`, or
-    what the nodes show, says which vendor's rows apply. Raises UsageError for a pin in `cluster.expect` that names no
-    fact."""
+    each kind of input that comes from the launcher, the others must be on the nodes; `python` is the interpreter that
+    the run will use. Without a recipe `device`, or what the nodes show, says which vendor's rows apply. Raises
+    UsageError for a pin in `cluster.expect` that names no fact."""
     ask = by_pdsh(nodes, recipe) if via_pdsh else by_transport(nodes, transports)
     staged = staged or {}
-    rows_of = _rows(recipe, paths, frozenset(staged), device)
+    rows_of = _rows(recipe, paths, frozenset(staged), python, device)
     rows = [row for group in rows_of.values() for row in group]
     prelude = activation(recipe) if recipe else None
     ports = _ports(recipe)
     asked = request([*rows, _present()], activation=prelude, ports=ports)
     told, errors = ask_all(ask, nodes, dict.fromkeys((node.name for node in nodes), asked))
+    kind = device or (recipe.cluster.device if recipe else None)
+    kinds = {kind} if kind else {word for each in told.values() for word in _kinds(each)}
+    rows = [row for name, group in rows_of.items() for row in group if name in ("", *kinds)]
     lead = nodes[0].name if nodes else ""
     found = [
         fact
         for name, each in told.items()
         for fact in _first_facts(name, [row for row in rows if name == lead or not row.first_only], each)
     ]
-    kind = device or (recipe.cluster.device if recipe else None)
-    kinds = {kind} if kind else {word for each in told.values() for word in _kinds(each)}
-    applying = [row for name, group in rows_of.items() for row in group if name in ("", *kinds)]
-    found = [fact for fact in found if fact.name in {row.name for row in applying} or fact.name.startswith("network.")
-             or fact.name == "clock.offset"]  # fmt: skip
     reached = [node for node in nodes if node.name in told]
     if len(reached) > 1:
         found += _pairs(ask, reached, found, recipe)
     findings = [
         *_activation_findings(told),
-        *judge(applying, found, _expected(recipe, baseline, rows), _wanted(nodes, recipe, sum(staged.values()))),
+        *judge(rows, found, _expected(recipe, baseline, rows), _wanted(nodes, recipe, sum(staged.values()))),
         *judge_network(found, reached, backend=recipe.launch.backend if recipe else None),
     ]
     findings.sort(key=lambda finding: list(Severity).index(finding.severity))
@@ -105,11 +104,11 @@ def check_words(
 ) -> CheckResult:
     """`llmctl check`: one recipe, or nodes. Nodes that cannot be reached are told in `errors`; the others are
     checked all the same."""
-    recipe, paths, staged = None, None, {}
+    recipe, paths, staged, python = None, None, {}, "python3"
     if _is_recipe(words):
         planned = draft(words[0])
         recipe, paths, nodes = planned.loaded.recipe, planned.plan.paths, planned.nodes
-        staged = planned.inputs.sizes
+        staged, python = planned.inputs.sizes, planned.plan.python
     else:
         nodes = parse_nodes(words)
     tell(f"connecting to {', '.join(node.name for node in nodes)}")
@@ -133,6 +132,7 @@ def check_words(
             recipe=recipe,
             paths=paths,
             staged=staged,
+            python=python,
             device=device,
             baseline=load_facts(baseline) if baseline else (),
             via_pdsh=via_pdsh,
@@ -179,11 +179,10 @@ def _is_recipe(words: Sequence[str]) -> bool:
 
 
 def _rows(
-    recipe: Recipe | None, paths: NodePaths | None, staged: frozenset[str], device: str | None
+    recipe: Recipe | None, paths: NodePaths | None, staged: frozenset[str], python: str, device: str | None
 ) -> dict[str, list[Row]]:
     """Rows by the kind of device that they are for; "" for every node."""
     cluster = recipe.cluster if recipe else None
-    python = (cluster.python if cluster else None) or "python3"
     rows = host_rows(cluster.workdir if cluster else None, pdsh=recipe is not None and recipe.launch.backend == "pdsh")
     rows += python_rows(
         python,

@@ -185,6 +185,7 @@ def _check(planned: Draft, transports: Mapping[str, Transport], allowed: Sequenc
         recipe=planned.loaded.recipe,
         paths=planned.plan.paths,
         staged=planned.inputs.sizes,
+        python=planned.plan.python,
     )
     if checked.errors:
         raise ManyNodeErrors(list(checked.errors.values()), what="the check could not be made on all nodes")
