@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,22 @@ import pytest
 
 from tests.lab import Lab
 
+STRICT = os.environ.get("LLMCTL_CI") == "1"
+"""Set by `.ci/run`: what tests need from the system is there, so no test may skip for the lack of it."""
+
+INSTALLED = re.compile(r"\b(sshd|pdsh|needs root|needs torch|no lab|node lab|iproute2)\b")
+
 RunLlmctl = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Under `.ci/run`, a skip for the lack of what it installs is a failure."""
+    report = yield
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
+    if STRICT and report.skipped and INSTALLED.search(reason):
+        report.outcome, report.longrepr = "failed", f"may not skip here: {reason}"
+    return report
 
 
 def llmctl(
@@ -75,6 +91,4 @@ def _enter(stack: ExitStack, **options: Any) -> Lab:
     try:
         return stack.enter_context(Lab.start(**options))
     except RuntimeError as error:
-        if os.environ.get("CI", "").lower() in ("1", "true"):
-            raise
         pytest.skip(f"no node lab: {error}")
