@@ -6,6 +6,7 @@ called odd. What is not known equals nothing."""
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,17 +24,19 @@ def judge(rows: Sequence[Row], facts: Sequence[Fact], expected: Mapping[str, Any
     found: list[Finding] = []
     for row in rows:
         there = by_name.get(row.name, {})
-        found += unknown(row, there)
         values = {node: fact.value for node, fact in there.items() if fact.error is None}
-        if row.mode == "eq":
-            found += differing(row, values, expected)
-        elif row.mode == "ok" and row.judge is not None:
-            found += _wrong(row, values, facts, wanted)
+        pinned = row.mode == "eq" and row.name in expected
+        found += unknown(row, there, blocks=pinned or (row.needed and bool(wanted.slots)))
+        if pinned:
+            found += unexpected(row, values, expected[row.name])
+        elif row.mode == "eq":
+            found += differing(row, values, len(there))
+        found += _wrong(row, values, facts, wanted)
     return sorted(found, key=lambda finding: list(Severity).index(finding.severity))
 
 
-def unknown(row: Row, facts: Mapping[str, Fact]) -> list[Finding]:
-    """A finding for the nodes on which a row could not be read."""
+def unknown(row: Row, facts: Mapping[str, Fact], *, blocks: bool = False) -> list[Finding]:
+    """A finding for the nodes on which a row could not be read; `blocks`: it has the row's own severity."""
     errors = {node: fact.error for node, fact in facts.items() if fact.error is not None}
     if not errors:
         return []
@@ -41,7 +44,8 @@ def unknown(row: Row, facts: Mapping[str, Fact]) -> list[Finding]:
     if row.must:
         code, severity, title = "missing", Severity.ERROR, f"{', '.join(errors)}: {row.must} ({short(said)})"
     else:
-        severity = Severity.INFO if row.mode == "told" or row.severity is Severity.INFO else Severity.WARNING
+        minor = row.mode == "told" or row.severity is Severity.INFO
+        severity = row.severity if blocks else Severity.INFO if minor else Severity.WARNING
         code, title = "unknown", f"{row.name} is not known on {', '.join(errors)} ({short(said)})"
     return [
         Finding(
@@ -50,35 +54,43 @@ def unknown(row: Row, facts: Mapping[str, Fact]) -> list[Finding]:
             title=title,
             nodes=tuple(errors),
             values=dict(errors),
-            remedy=row.remedy if row.must else f"see there: {row.run}" if len(row.run) < LONGEST else "",
+            remedy=row.remedy if row.must or blocks else f"see there: {row.run}" if len(row.run) < LONGEST else "",
         )
     ]
 
 
-def differing(row: Row, values: Mapping[str, Any], expected: Mapping[str, Any]) -> list[Finding]:
-    """A finding when a row's known values are not what they must be."""
-    groups: dict[str, list[str]] = {}
-    for node, value in values.items():
-        groups.setdefault(_text(value), []).append(node)
-    severity = row.grade(list(values.values())) if row.grade else row.severity
-    if row.name in expected:
-        right = _text(expected[row.name])
-        odd = [node for node, value in values.items() if _text(value) != right]
-        title = f"{row.name} is {_sides(groups, values, right)}, expected is {short(right)}"
-        severity = row.severity
-    elif len(groups) < 2:
-        return []
-    else:
-        right = max(groups, key=lambda text: len(groups[text]))
-        majority = len(groups[right]) * 2 > len(values)
-        odd = [node for node, value in values.items() if majority and _text(value) != right]
-        title = f"{row.name} differs: {_sides(groups, values, None)}"
-    if row.name in expected and not odd:
-        return []
-    remedy = row.remedy
+def unexpected(row: Row, values: Mapping[str, Any], right: Any) -> list[Finding]:
+    """A finding when a row's known values are not the expected one."""
+    odd = {node: value for node, value in values.items() if _text(value) != _text(right)}
     if not odd:
+        return []
+    want = f", expected is {short(_text(right))}" if not isinstance(right, dict) else ", which is not expected"
+    return [
+        Finding(
+            code=f"{row.name}.differs", severity=row.severity, title=f"{row.name} is {_sides(odd, [right])}{want}",
+            nodes=tuple(odd), values=dict(values), remedy=row.remedy,
+        )
+    ]  # fmt: skip
+
+
+def differing(row: Row, values: Mapping[str, Any], nodes: int) -> list[Finding]:
+    """A finding when a row's known values are not all the same. A value that more than half of all `nodes` have is
+    right, the other nodes are odd; without such a value nobody is."""
+    shares = Counter(_text(value) for value in values.values())
+    if len(shares) < 2:
+        return []
+    right, count = shares.most_common(1)[0]
+    majority = count * 2 > nodes
+    odd = {node: value for node, value in values.items() if majority and _text(value) != right}
+    if majority:
+        most = [value for value in values.values() if _text(value) == right][:1]
+        title = f"{row.name} differs: {_sides(odd, most)}; {_side(most[0], list(odd.values()))} on the other {count}"
+        remedy = row.remedy
+    else:
+        title = f"{row.name} differs: {_sides(values, [])}"
         decide = f"what is right is not known: pin it with cluster.expect {{{row.name}: ...}} or --baseline"
-        remedy = f"{decide}; {remedy}" if remedy else decide
+        remedy = f"{decide}; {row.remedy}" if row.remedy else decide
+    severity = row.grade(list(values.values())) if row.grade else row.severity
     return [
         Finding(
             code=f"{row.name}.differs", severity=severity, title=title, nodes=tuple(odd), values=dict(values),
@@ -104,17 +116,23 @@ def _wrong(row: Row, values: Mapping[str, Any], facts: Sequence[Fact], wanted: W
     return found
 
 
-def _sides(groups: Mapping[str, list[str]], values: Mapping[str, Any], right: str | None) -> str:
-    shown = {text: nodes for text, nodes in groups.items() if text != right}
-    whole = [values[nodes[0]] for nodes in groups.values()]
-    if all(isinstance(value, dict) for value in whole) and len(whole) > 1:
-        keys = sorted({key for value in whole for key in value if any(o.get(key) != value.get(key) for o in whole)})
-        shown = {
-            ", ".join(f"{key} {values[nodes[0]].get(key, 'none')}" for key in keys[:5])
-            + (", ..." if keys[5:] else ""): nodes
-            for nodes in shown.values()
-        }
-    return ", ".join(f"{short(text)} on {' '.join(nodes)}" for text, nodes in shown.items())
+def _sides(values: Mapping[str, Any], against: Sequence[Any]) -> str:
+    """`VALUE on NODES, VALUE on NODES`; of tables only what differs, also from `against`."""
+    groups: dict[str, list[str]] = {}
+    for node, value in values.items():
+        groups.setdefault(_text(value), []).append(node)
+    others = [*values.values(), *against]
+    return ", ".join(f"{_side(values[nodes[0]], others)} on {' '.join(nodes)}" for nodes in groups.values())
+
+
+def _side(value: Any, others: Sequence[Any]) -> str:
+    if not isinstance(value, dict):
+        return short(_text(value))
+    tables = [other for other in others if isinstance(other, dict)]
+    keys = sorted(
+        {key for table in [*tables, value] for key in table if any(t.get(key) != value.get(key) for t in tables)}
+    )
+    return short(", ".join(f"{key} {value.get(key, 'none')}" for key in keys[:5]) + (", ..." if keys[5:] else ""))
 
 
 def _text(value: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from ipaddress import ip_network
 from typing import Any
 
 from llmctl.checks.facts import Fact, Finding, Severity
@@ -63,12 +64,16 @@ def free_port(facts: Sequence[Fact], node: str) -> int | None:
     return port
 
 
-def judge_network(facts: Sequence[Fact], nodes: Sequence[Node], *, backend: str | None) -> list[Finding]:
-    """Findings about pairs of nodes. `backend` None: only nodes were named."""
+def judge_network(
+    facts: Sequence[Fact], nodes: Sequence[Node], *, backend: str | None, interface: str | None = None
+) -> list[Finding]:
+    """Findings about pairs of nodes. `backend` None: only nodes were named; `interface`: the one that the recipe
+    names."""
     names = [node.name for node in nodes]
     found = _hostnames(facts, names) + _clocks(facts, names)
     if len(nodes) > 1:
-        found += _resolution(facts, names, backend) + _interfaces(facts, nodes) + _rendezvous(facts, names)
+        found += _named_interface(facts, names, interface) if interface else _interfaces(facts, nodes)
+        found += _resolution(facts, names, backend) + _subnets(facts, nodes) + _rendezvous(facts, names)
         found += _logins(facts, names, backend)
     return found
 
@@ -128,6 +133,44 @@ def _interfaces(facts: Sequence[Fact], nodes: Sequence[Node]) -> list[Finding]:
             title=f"no interface of {', '.join(known)} carries an address that the other nodes can use",
             nodes=tuple(known),
             remedy="bring the interface up, or name the node with its address: node1=10.0.0.1",
+        )
+    ]
+
+
+def _named_interface(facts: Sequence[Fact], names: Sequence[str], interface: str) -> list[Finding]:
+    own = {name: list(own_addresses(facts, name).values()) for name in names}
+    without = [name for name in names if own[name] and interface not in own[name]]
+    if not without:
+        return []
+    return [
+        Finding(
+            code="network.interface.wrong",
+            severity=Severity.ERROR,
+            title=f"{', '.join(without)} has no interface {interface} that is up and has an address",
+            nodes=tuple(without),
+            values=dict(own),
+            remedy="leave cluster.interface out, then each node's own is chosen, or bring that interface up",
+        )
+    ]
+
+
+def _subnets(facts: Sequence[Fact], nodes: Sequence[Node]) -> list[Finding]:
+    chosen = choose_addresses(facts, nodes)
+    networks = {
+        name: str(ip_network(f"{address}/{entry['prefix']}", strict=False))
+        for name, address in chosen.items()
+        for entry in value_of(facts, "network.addresses", name) or []
+        if entry["address"] == address
+    }
+    if len(set(networks.values())) < 2:
+        return []
+    return [
+        Finding(
+            code="network.subnet.differs",
+            severity=Severity.WARNING,
+            title="the nodes are in different networks: " + ", ".join(f"{n} in {net}" for n, net in networks.items()),
+            values=dict(networks),
+            remedy="collectives want one network: name the nodes with their addresses in it, node1=10.0.0.1",
         )
     ]
 

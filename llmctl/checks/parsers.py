@@ -51,8 +51,13 @@ def _one_of(values: dict[str, str], *keys: str) -> str:
 
 
 def ascend_driver(out: str) -> str:
-    """Driver or firmware `version.info`: `package_version`, which 24.1.rc1 does not have yet, else `Version`."""
+    """The driver's `version.info`: `package_version`, which 24.1.rc1 does not have yet, else `Version`."""
     return _one_of(key_values(out), "package_version", "Version")
+
+
+def ascend_firmware(out: str) -> str:
+    """The firmware's `version.info`: `Version`, which is what is flashed; its package has a number of its own."""
+    return _one_of(key_values(out), "Version")
 
 
 def ascend_toolkit(out: str) -> str:
@@ -83,8 +88,8 @@ def npu_smi(out: str) -> list[dict[str, Any]]:
     busy: set[tuple[str, str]] = set()
     first: tuple[str, str, str] | None = None
     table, _, processes = out.partition("Process id")
-    for line in table.splitlines():
-        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+    for line in map(str.strip, table.splitlines()):
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
         if not line.startswith("|") or len(cells) < 3:
             continue
         if first is None:
@@ -209,6 +214,11 @@ def free_space(out: str) -> dict[str, int]:
     if len(cells) < 6 or not cells[1].isdigit():
         raise ValueError("not what `df -PB1` says")
     return {"size": int(cells[1]), "free": int(cells[3])}
+
+
+def file_digests(out: str) -> dict[str, str]:
+    """`DIGEST  PATH` lines: path -> digest, for large files `size:BYTES`."""
+    return {path.strip(): digest for digest, _, path in (line.partition("  ") for line in lines(out))}
 
 
 def limits(out: str) -> dict[str, int | None]:

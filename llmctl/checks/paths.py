@@ -7,9 +7,15 @@ from llmctl.checks.rows import Row
 from llmctl.quoting import sh_quote
 from llmctl.run.plan import NodePaths
 
+_DIGESTS = (
+    "find . -type f -not -path '*/.git/*' -not -name '*.pyc' "
+    r"\( -size +16384k -printf 'size:%s  ./%P\n' -o -exec sha256sum {} + \) | LC_ALL=C sort -k2 | head -5000"
+)
+
 
 def path_rows(paths: NodePaths, staged: frozenset[str]) -> list[Row]:
-    """A row for each folder that is not staged: the names and sizes of its files, the same on all nodes."""
+    """A row for each folder that is not staged: its files, the same on all nodes; small files by their content, those
+    over 16 MiB (weights) by their size."""
     places = {"model": paths.model_path, "adapter": paths.adapter_path, "data": paths.data_dir}
     keys = {"model": "model.path", "adapter": "train.lora.adapter", "data": "data.dir"}
     rows = []
@@ -19,8 +25,8 @@ def path_rows(paths: NodePaths, staged: frozenset[str]) -> list[Row]:
         rows.append(
             Row(
                 name=f"{kind}.files",
-                run=f"cd {sh_quote(place)} && find . -type f -printf '%s %P\\n' | LC_ALL=C sort -k2 | head -5000",
-                parse=parsers.lines,
+                run=f"cd {sh_quote(place)} && {_DIGESTS}",
+                parse=parsers.file_digests,
                 must=f"{keys[kind]} is not on the node: {place}",
                 remedy=f"copy it to the same place on every node, or let it be staged (docs/recipe.md, {keys[kind]})",
             )

@@ -17,9 +17,10 @@ found = {}
 for place in sys.path:
     names = os.listdir(place) if os.path.isdir(place) else []
     for name in sorted(names):
-        if not name.endswith(".dist-info"):
+        stem = re.match(r"(.+)-([^-]+?)\.dist-info$|(.+?)-([^-]+?)(?:-py[0-9.]+)?\.egg-info$", name)
+        if not stem:
             continue
-        package, _, version = name[:-10].rpartition("-")
+        package, version = stem.group(1) or stem.group(3), stem.group(2) or stem.group(4)
         package = re.sub(r"[-_.]+", "-", package).lower()
         try:
             with open(os.path.join(place, name, "direct_url.json")) as file:
@@ -27,8 +28,7 @@ for place in sys.path:
             version += "@" + origin.get("vcs_info", {}).get("commit_id", origin.get("url", ""))
         except (IOError, OSError, ValueError):
             pass
-        if package:
-            found.setdefault(package, version)
+        found.setdefault(package, version)
 print(json.dumps({"executable": os.path.realpath(sys.executable), "version": "%d.%d.%d" % sys.version_info[:3],
                   "packages": found}))
 """

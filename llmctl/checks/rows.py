@@ -43,9 +43,11 @@ class Row:
     grade: Callable[[list[Any]], Severity] | None = None
     """Mode eq: how bad these different values are; without it `severity`."""
     judge: Callable[[Any, str, Wanted], Complaint] | None = None
-    """Mode ok: (value, node, wanted) -> complaint."""
+    """(value, node, wanted) -> complaint; for mode `eq` besides the comparison."""
     must: str = ""
     """What is said, as an error, where the value cannot be read; without it that is a warning."""
+    needed: bool = False
+    """With a recipe, a node on which it cannot be read blocks the run."""
     first_only: bool = False
     """Asked on the first node alone."""
     remedy: str = ""
@@ -90,6 +92,16 @@ def _disk(value: Any, _node: str, wanted: Wanted) -> Complaint:
     return None
 
 
+def _tmp(value: Any, _node: str, _wanted: Wanted) -> Complaint:
+    free = value["free"]
+    return (Severity.WARNING, f"only {free / 1024**2:.0f} MiB free for temporary files") if free < GIB / 4 else None
+
+
+def _cores(value: Any, node: str, wanted: Wanted) -> Complaint:
+    slots = wanted.slots.get(node, 0)
+    return (Severity.WARNING, f"has {value} cores for {slots} processes") if value < slots else None
+
+
 def _pdsh(value: Any, _node: str, _wanted: Wanted) -> Complaint:
     return None if value["ssh"] else (Severity.ERROR, f"pdsh {value['version']} cannot use ssh")
 
@@ -119,10 +131,19 @@ def host_rows(workdir: str | None, *, pdsh: bool) -> list[Row]:
             name="disk.workdir", run=f"df -PB1 {place}", parse=parsers.free_space, mode="ok", judge=_disk,
             remedy="free space, or choose another cluster.workdir",
         ),
+        Row(
+            name="disk.tmp", run='df -PB1 "${TMPDIR:-/tmp}"', parse=parsers.free_space, mode="ok", judge=_tmp,
+            remedy="free space there: caches and sockets of the run lie in it",
+        ),
+        Row(
+            name="host.cores", run="nproc", parse=parsers.number, severity=Severity.INFO, judge=_cores,
+            remedy="lower cluster.devices_per_node",
+        ),
     ]  # fmt: skip
     if pdsh:
         rows.append(
-            Row(name="pdsh", run="pdsh -V 2>&1", parse=parsers.pdsh, mode="ok", judge=_pdsh,
+            Row(name="pdsh", run="pdsh -V 2>&1", parse=parsers.pdsh, mode="ok", judge=_pdsh, first_only=True,
+                must="pdsh cannot be run",
                 remedy="install pdsh with its ssh module on the first node, or use launch.backend: ssh")
         )  # fmt: skip
     return rows

@@ -62,7 +62,7 @@ def _device_rows(run: str, parse: Any) -> list[Row]:
             remedy="nodes of one run need the same number and kind of devices",
         ),
         Row(
-            name="accelerator.devices", run=run, parse=parse, mode="ok", judge=_healthy,
+            name="accelerator.devices", run=run, parse=parse, mode="ok", judge=_healthy, needed=True,
             remedy="see the vendor's tool on that node; lower cluster.devices_per_node, or end what uses the devices",
         ),
     ]  # fmt: skip
@@ -83,12 +83,12 @@ VENDORS: dict[str, tuple[Row, ...]] = {
             remedy="install the same driver package on all nodes",
         ),
         Row(
-            name="firmware.version", parse=parsers.ascend_driver, severity=Severity.WARNING,
+            name="firmware.version", parse=parsers.ascend_firmware, severity=Severity.WARNING,
             run=first_file("/usr/local/Ascend/firmware/version.info", "/usr/local/npu/firmware/version.info"),
         ),
         Row(
             name="toolkit.version", env=True, parse=parsers.ascend_toolkit,
-            run=_below_toolkits("*-linux/ascend_toolkit_install.info"),
+            run=_below_toolkits("*-linux/ascend_toolkit_install.info"), needed=True,
             remedy="install the same CANN toolkit on all nodes, or source the same set_env.sh in cluster.activate",
         ),
         Row(
@@ -96,7 +96,7 @@ VENDORS: dict[str, tuple[Row, ...]] = {
             run=_below_toolkits("version.cfg"), remedy="finish the upgrade of CANN",
         ),
         Row(
-            name="kernels.version", env=True, parse=parsers.ascend_kernels, mode="ok", judge=_fits_toolkit,
+            name="kernels.version", env=True, parse=parsers.ascend_kernels, judge=_fits_toolkit,
             run=_below_toolkits("*-linux/ascend_ops_install.info", "opp_kernel/version.info"),
             remedy="install the operator package (kernels) of the toolkit's release",
         ),

@@ -91,7 +91,12 @@ def check_nodes(
     findings = [
         *_activation_findings(told),
         *judge(rows, found, _expected(recipe, baseline, rows), _wanted(nodes, recipe, sum(staged.values()))),
-        *judge_network(found, reached, backend=recipe.launch.backend if recipe else None),
+        *judge_network(
+            found,
+            reached,
+            backend=recipe.launch.backend if recipe else None,
+            interface=recipe.cluster.interface if recipe else None,
+        ),
     ]
     findings.sort(key=lambda finding: list(Severity).index(finding.severity))
     return CheckResult(
@@ -215,7 +220,8 @@ def _ports(recipe: Recipe | None) -> list[int]:
 
 def _expected(recipe: Recipe | None, baseline: Sequence[Fact], rows: Sequence[Row]) -> dict[str, Any]:
     try:
-        return expectation(recipe.cluster.expect if recipe else {}, baseline, [row.name for row in rows])
+        known = [row.name for row in rows if row.mode == "eq"]
+        return expectation(recipe.cluster.expect if recipe else {}, baseline, known)
     except ValueError as error:
         raise UsageError(
             f"no fact has the name {error}",
