@@ -29,7 +29,7 @@ for place in sys.path:
         except (IOError, OSError, ValueError):
             pass
         found.setdefault(package, version)
-print(json.dumps({"executable": os.path.realpath(sys.executable), "version": "%d.%d.%d" % sys.version_info[:3],
+print(json.dumps({"executable": os.path.abspath(sys.executable), "version": "%d.%d.%d" % sys.version_info[:3],
                   "packages": found}))
 """
 

@@ -1,0 +1,113 @@
+"""The probe as a node runs it: over standard input, with a request in its last line."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from llmctl.checks.probing import answer, program
+from llmctl.resources import onnode_file
+
+
+def probe(**asked: Any) -> dict[str, Any]:
+    request = {"activation": None, "timeout": 10, "commands": {}, "ports": [], **asked}
+    text = program(onnode_file("probe.py").read_text(encoding="utf-8"), request)
+    done = subprocess.run([sys.executable, "-"], input=text, capture_output=True, text=True, timeout=60, check=True)
+    told = answer(done.stdout)
+    assert told is not None, done.stdout + done.stderr
+    return told
+
+
+def command(run: str, *, env: bool = False) -> dict[str, Any]:
+    return {"run": run, "env": env}
+
+
+def test_each_command_has_its_own_code_and_streams() -> None:
+    told = probe(commands={"good": command("echo out; echo err >&2"), "bad": command("echo why >&2; exit 3")})
+    assert told["commands"]["good"] == {"code": 0, "out": "out\n", "err": "err\n"}
+    assert told["commands"]["bad"] == {"code": 3, "out": "", "err": "why\n"}
+    assert told["begun"] <= told["ended"]
+
+
+def test_hostile_text_comes_back_as_it_was() -> None:
+    text = "LLMCTL-PROBE-END 节点 'one' \"two\" $(x) `y` %h\n\n; echo foo"
+    told = probe(commands={"it's; odd": command("cat <<'E'\n" + text + "\nE")})
+    assert told["commands"]["it's; odd"]["out"] == text + "\n"
+
+
+def test_bytes_that_are_no_text_do_not_break_the_answer() -> None:
+    assert "�" in probe(commands={"raw": command("printf '\\377\\376x'")})["commands"]["raw"]["out"]
+
+
+def test_a_hanging_command_is_killed_with_its_children_and_the_others_are_told(tmp_path) -> None:
+    pid = tmp_path / "pid"
+    told = probe(timeout=1, commands={
+        "hangs": command(f"sleep 300 & echo $! > '{pid}'; wait"), "good": command("echo yes"),
+    })  # fmt: skip
+    assert told["commands"]["hangs"]["code"] == 124
+    assert told["commands"]["good"]["out"] == "yes\n"
+    child = int(pid.read_text())
+    deadline = time.monotonic() + 20
+    while alive(child) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not alive(child)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_only_what_asks_for_it_gets_the_activated_environment() -> None:
+    told = probe(
+        activation="export PLACE='a b;c'\n",
+        commands={"in": command('echo "$PLACE"', env=True), "out": command('echo "[$PLACE]"')},
+    )
+    assert told["commands"]["in"]["out"] == "a b;c\n"
+    assert told["commands"]["out"]["out"] == "[]\n"
+    assert told["activation_error"] is None
+
+
+def test_a_failing_activation_is_told_and_the_other_commands_run() -> None:
+    told = probe(
+        activation="echo no such env >&2; exit 4\n",
+        commands={"in": command("echo in", env=True), "out": command("echo out")},
+    )
+    assert "no such env" in told["activation_error"]
+    assert told["commands"]["in"]["code"] != 0
+    assert told["commands"]["out"]["out"] == "out\n"
+
+
+def test_a_taken_port_is_passed_over() -> None:
+    with socket.socket() as taken, socket.socket() as other:
+        taken.bind(("", 0))
+        taken.listen()
+        other.bind(("", 0))
+        free = other.getsockname()[1]
+        other.close()
+        busy = taken.getsockname()[1]
+        assert probe(ports=[busy, free])["port"] == free
+        assert probe(ports=[busy])["port"] is None
+
+
+def test_a_listener_is_reached_and_a_closed_port_is_told() -> None:
+    with socket.socket() as trial:
+        trial.bind(("", 0))
+        port = trial.getsockname()[1]
+    found: dict[str, Any] = {}
+    listener = threading.Thread(
+        target=lambda: found.update(probe(listen={"port": port, "peers": 1, "seconds": 20})), daemon=True
+    )
+    listener.start()
+    told = probe(connect={"name": "127.0.0.1", "port": port, "seconds": 20})
+    listener.join(30)
+    assert told["connect"]["error"] is None
+    assert found["listen"] == {"came": 1, "error": None}
+    assert "refused" in probe(connect={"name": "127.0.0.1", "port": port, "seconds": 0.5})["connect"]["error"]
