@@ -7,6 +7,8 @@ import sys
 
 import typer
 
+from llmctl.cli.helping import HELP, tell_help
+
 app = typer.Typer(
     name="llmctl",
     add_completion=False,
@@ -21,10 +23,11 @@ for _name in COMMAND_MODULES:
     importlib.import_module(f"llmctl.cli.{_name}").register(app)
 
 
-@app.callback(invoke_without_command=True)
+@app.callback(invoke_without_command=True, add_help_option=False)
 def root(
     context: typer.Context,
     version: bool = typer.Option(False, "--version", help="Show the version and exit."),
+    show_help: bool = HELP,  # noqa: ARG001 - its callback did the work
 ) -> None:
     """Run LLM training over plain SSH, and report it against a reference."""
     if version:
@@ -33,8 +36,7 @@ def root(
         typer.echo(f"llmctl {__version__}")
         raise typer.Exit
     if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
-        raise typer.Exit
+        tell_help(context, True)
 
 
 def main() -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from llmctl.cli.helping import HELP
+
 if TYPE_CHECKING:
     from llmctl.workflows.lifecycle import RunStatus
 
@@ -19,6 +21,7 @@ AS_JSON = typer.Option(False, "--json", help="For machines.")
 def ps(
     refresh: bool = typer.Option(False, "--refresh", help="Ask the nodes of the runs that have not ended."),
     as_json: bool = AS_JSON,
+    show_help: bool = HELP,  # noqa: ARG001 - its callback did the work
 ) -> None:
     """List runs with their last known state and its age."""
     from llmctl.run.index import entries
@@ -157,5 +160,6 @@ def _age(seconds: float) -> str:
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    for command in (ps, status, logs, cancel):
+    app.command(add_help_option=False)(ps)
+    for command in (status, logs, cancel):
         app.command()(command)
