@@ -1,0 +1,143 @@
+"""Pairs of nodes: names, addresses, interfaces, ports, clocks, logins."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from llmctl.checks.facts import Fact, Severity
+from llmctl.checks.network import choose_addresses, choose_interfaces, free_port, judge_network
+from llmctl.recipe.hosts import Node
+
+ONE, TWO = Node(name="node1"), Node(name="node2")
+NODES = (ONE, TWO)
+
+
+def fact(name: str, node: str, value: Any) -> Fact:
+    return Fact(name=name, node=node, value=value)
+
+
+def addresses(node: str, *entries: tuple[str, str], up: bool = True, prefix: int = 24) -> Fact:
+    listed = [{"interface": i, "address": a, "prefix": prefix, "up": up} for i, a in entries]
+    return fact("network.addresses", node, listed)
+
+
+def two(**names: dict[str, list[str]]) -> list[Fact]:
+    """Two nodes with docker and loopback besides; `names`: what each node resolves."""
+    known = {"node1": ["10.0.0.1"], "node2": ["10.0.0.2"]}
+    return [
+        addresses("node1", ("lo", "127.0.0.1"), ("docker0", "172.17.0.1"), ("eth0", "10.0.0.1"), ("ib0", "10.9.0.1")),
+        addresses("node2", ("lo", "127.0.0.1"), ("docker0", "172.17.0.1"), ("eno1", "10.0.0.2"), ("ib0", "10.9.0.2")),
+        fact("network.resolves", "node1", names.get("node1", known)),
+        fact("network.resolves", "node2", names.get("node2", known)),
+        fact("network.hostname", "node1", "node1"),
+        fact("network.hostname", "node2", "node2"),
+        fact("network.port", "node1", 29500),
+    ]
+
+
+def codes(facts: list[Fact], *, backend: str | None = "ssh", interface: str | None = None) -> dict[str, Severity]:
+    found = judge_network(facts, NODES, backend=backend, interface=interface)
+    return {finding.code: finding.severity for finding in found}
+
+
+def test_nodes_that_agree_give_no_finding() -> None:
+    assert codes(two()) == {}
+
+
+def test_each_node_has_its_own_interface() -> None:
+    assert choose_addresses(two(), NODES) == {"node1": "10.0.0.1", "node2": "10.0.0.2"}
+    assert choose_interfaces(two(), NODES) == {"node1": "eth0", "node2": "eno1"}
+    assert free_port(two(), "node1") == 29500
+    assert free_port(two(), "node2") is None
+
+
+def test_what_the_names_resolve_to_decides_between_several_networks() -> None:
+    fast = {"node1": ["10.9.0.1"], "node2": ["10.9.0.2"]}
+    assert choose_interfaces(two(node1=fast, node2=fast), NODES) == {"node1": "ib0", "node2": "ib0"}
+
+
+def test_without_names_the_configured_address_counts_and_then_the_first_own_one() -> None:
+    none: dict[str, list[str]] = {"node1": [], "node2": []}
+    facts = two(node1=none, node2=none)
+    assert choose_interfaces(facts, (Node(name="node1", address="10.9.0.1"), TWO)) == {"node1": "ib0", "node2": "eno1"}
+
+
+def test_one_node_needs_no_interface_and_an_unread_one_has_none() -> None:
+    assert choose_interfaces(two(), (ONE,)) == {"node1": None}
+    assert choose_interfaces([], NODES) == {"node1": None, "node2": None}
+    assert choose_addresses([], NODES) == {}
+
+
+@pytest.mark.parametrize(
+    ("got", "words"),
+    [
+        (["127.0.1.1"], "a loopback address"),
+        ([], "does not know node2"),
+        (["10.66.0.1"], "which node2 does not have"),
+    ],
+)
+def test_wrong_names_are_told_and_block_pdsh(got: list[str], words: str) -> None:
+    facts = two(node1={"node1": ["10.0.0.1"], "node2": got})
+    (finding,) = judge_network(facts, NODES, backend="ssh")
+    assert finding.code == "network.names.wrong"
+    assert finding.severity is Severity.WARNING
+    assert words in finding.title
+    assert codes(facts, backend="pdsh") == {"network.names.wrong": Severity.ERROR}
+
+
+def test_a_node_whose_interfaces_are_down_blocks() -> None:
+    facts = [addresses("node2", ("eth0", "10.0.0.2"), up=False), *two()]
+    assert codes(facts)["network.interface.wrong"] is Severity.ERROR
+
+
+def test_the_interface_of_the_recipe_must_be_on_every_node() -> None:
+    (finding,) = judge_network(two(), NODES, backend="ssh", interface="eth0")
+    assert (finding.code, finding.nodes) == ("network.interface.wrong", ("node2",))
+    assert codes(two(), interface="ib0") == {}
+
+
+def test_different_networks_are_told() -> None:
+    there = {"node1": ["10.0.0.1"], "node2": ["10.9.0.2"]}
+    assert codes(two(node1=there, node2=there)) == {"network.subnet.differs": Severity.WARNING}
+
+
+def test_one_machine_under_two_names() -> None:
+    facts = [fact("network.hostname", "node2", "node1"), *two()]
+    assert codes(facts) == {"network.hostname.twice": Severity.ERROR}
+
+
+def test_a_port_that_cannot_be_reached_blocks() -> None:
+    facts = [*two(), fact("network.connect", "node2", {"error": "timed out"})]
+    (finding,) = judge_network(facts, NODES, backend="ssh")
+    assert finding.severity is Severity.ERROR
+    assert "port 29500 of node1 cannot be reached: node2: timed out" in finding.title
+
+
+def test_logins_of_the_first_node_block_pdsh_alone() -> None:
+    facts = [*two(), fact("ssh.from_first", "node1", {"node1": None, "node2": "Permission denied (publickey)."})]
+    assert codes(facts, backend=None) == {"ssh.from_first.wrong": Severity.WARNING}
+    assert codes(facts, backend="pdsh") == {"ssh.from_first.wrong": Severity.ERROR}
+
+
+@pytest.mark.parametrize(
+    ("offset", "error", "severity"),
+    [(0.9, 0.0, None), (2.0, 0.1, Severity.WARNING), (61.5, 0.1, Severity.ERROR), (-61.5, 0.1, Severity.ERROR)],
+)
+def test_clocks(offset: float, error: float, severity: Severity | None) -> None:
+    facts = [
+        *two(),
+        fact("clock.offset", "node1", {"offset": 0.0, "error": error}),
+        fact("clock.offset", "node2", {"offset": offset, "error": error}),
+    ]
+    assert codes(facts) == ({"clock.differs": severity} if severity else {})
+
+
+def test_a_slow_line_is_not_taken_for_a_wrong_clock() -> None:
+    facts = [
+        *two(),
+        fact("clock.offset", "node1", {"offset": 0.0, "error": 0.05}),
+        fact("clock.offset", "node2", {"offset": 4.0, "error": 3.2}),
+    ]
+    assert codes(facts) == {}
