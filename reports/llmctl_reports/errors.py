@@ -4,8 +4,11 @@ from __future__ import annotations
 
 
 class ReportError(Exception):
-    """A log that cannot be read or compared: what, where, and what to do."""
+    """A log that cannot be read or compared: what, where and why, and what to do next."""
 
-    def __init__(self, what: str, *, where: str = "", hint: str = "") -> None:
-        super().__init__(what)
-        self.what, self.where, self.hint = what, where, hint
+    def __init__(self, what: str, *, where: str = "", why: str = "", hint: str = "") -> None:
+        super().__init__(f"{where}: {what}" if where else what)
+        self.what = what
+        self.where = where
+        self.why = why
+        self.hint = hint

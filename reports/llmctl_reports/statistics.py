@@ -1,96 +1,97 @@
-"""What two aligned loss curves say about each other. Definitions: docs/statistics.md. Always on unsmoothed values."""
+"""How far two runs lie apart, on unsmoothed common points. Left is the run, right the reference."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from llmctl_reports.align import Aligned, Array
+from llmctl_reports.alignment import Alignment
 
 NEAR_ZERO = 0.05
-"""Below this reference loss a relative error says nothing; such points are judged by their absolute error."""
+"""Below this a reference loss is no denominator: such points count in absolute errors only."""
 BLOCKS = 10
-T_95 = 2.262
-"""Two-sided 95 % quantile of Student's t with 9 degrees of freedom, for 10 block means."""
+STUDENT_95_9 = 2.262157
+"""Two-sided 95 % quantile of Student's t with BLOCKS - 1 degrees of freedom."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Extremes:
-    """Largest and mean of an error, and the step of the largest; None where no point counts."""
+class Spread:
+    """Pointwise errors, as magnitudes."""
 
-    max: float | None
-    mean: float | None
-    max_step: int | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class MeanLoss:
-    """The mean loss of both sides over the common steps; `rel_error` is |left - right| / right."""
-
-    left: float
-    right: float
-    rel_error: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bias:
-    """The signed mean error as a share of the mean reference, with its 95 % interval from 10 block means; the interval
-    is None below 10 points."""
-
-    mean: float | None
-    low: float | None
-    high: float | None
+    max: float | None = None
+    mean: float | None = None
+    max_step: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Statistics:
-    """All of it. `near_zero`: common points that the relative error leaves out; `near_zero_abs` their mean absolute
-    error."""
+    """All numbers of a comparison; None where there is nothing to compute them from."""
 
-    abs_error: Extremes
-    rel_error: Extremes
-    mean_loss: MeanLoss
-    bias: Bias
+    points: int
+    abs_error: Spread
+    rel_error: Spread
+    """|left - right| / |right|, points with a reference near zero left out."""
     near_zero: int
-    near_zero_abs: float | None
+    """How many were left out."""
+    mean_left: float | None = None
+    mean_right: float | None = None
+    mean_rel_error: float | None = None
+    """|mean left - mean right| / |mean right|, over all common points."""
+    bias: float | None = None
+    """(mean left - mean right) / |mean right|: the same with its sign."""
+    bias_low: float | None = None
+    bias_high: float | None = None
+    """95 % interval of the bias, from the means of ten blocks of consecutive points."""
 
 
-def compute(aligned: Aligned) -> Statistics:
-    """Raises ValueError without a common point."""
-    left, right, steps = aligned.left, aligned.right, aligned.steps
-    if not len(steps):
-        raise ValueError("no common step")
-    difference = np.abs(left - right)
-    counted = np.abs(right) >= NEAR_ZERO
+def statistics(alignment: Alignment) -> Statistics:
+    """Errors of the left against the right."""
+    left, right = np.array(alignment.left, dtype=np.float64), np.array(alignment.right, dtype=np.float64)
+    if not left.size:
+        return Statistics(points=0, abs_error=Spread(), rel_error=Spread(), near_zero=0)
+    steps = np.array(alignment.steps)
+    errors = left - right
+    usable = np.abs(right) >= NEAR_ZERO
+    relative = np.abs(errors[usable]) / np.abs(right[usable])
     mean_left, mean_right = float(left.mean()), float(right.mean())
+    scale = abs(mean_right)
+    low, high = _interval(errors)
     return Statistics(
-        abs_error=_extremes(difference, steps),
-        rel_error=_extremes(difference[counted] / np.abs(right[counted]), steps[counted]),
-        mean_loss=MeanLoss(
-            left=mean_left,
-            right=mean_right,
-            rel_error=abs(mean_left - mean_right) / abs(mean_right) if mean_right else None,
-        ),
-        bias=_bias(left - right, mean_right),
-        near_zero=int((~counted).sum()),
-        near_zero_abs=float(difference[~counted].mean()) if (~counted).any() else None,
+        points=left.size,
+        abs_error=_spread(np.abs(errors), steps),
+        rel_error=_spread(relative, steps[usable]),
+        near_zero=int((~usable).sum()),
+        mean_left=mean_left,
+        mean_right=mean_right,
+        mean_rel_error=abs(mean_left - mean_right) / scale if scale else None,
+        bias=(mean_left - mean_right) / scale if scale else None,
+        bias_low=low / scale if scale and low is not None else None,
+        bias_high=high / scale if scale and high is not None else None,
     )
 
 
-def _extremes(errors: Array, steps: Array | np.ndarray[tuple[int], np.dtype[np.int64]]) -> Extremes:
-    if not len(errors):
-        return Extremes(max=None, mean=None, max_step=None)
-    place = int(errors.argmax())
-    return Extremes(max=float(errors[place]), mean=float(errors.mean()), max_step=int(steps[place]))
+def relative_errors(alignment: Alignment) -> tuple[list[int], list[float]]:
+    """Steps and signed relative errors, points with a reference near zero left out; for the picture."""
+    kept = [
+        (step, (a - b) / abs(b))
+        for step, a, b in zip(alignment.steps, alignment.left, alignment.right, strict=True)
+        if abs(b) >= NEAR_ZERO
+    ]
+    return [step for step, _ in kept], [error for _, error in kept]
 
 
-def _bias(signed: Array, mean_right: float) -> Bias:
-    if not mean_right:
-        return Bias(mean=None, low=None, high=None)
-    mean = float(signed.mean()) / abs(mean_right)
-    if len(signed) < BLOCKS:
-        return Bias(mean=mean, low=None, high=None)
-    blocks = np.array([block.mean() for block in np.array_split(signed, BLOCKS)])
-    half = T_95 * float(blocks.std(ddof=1)) / BLOCKS**0.5 / abs(mean_right)
-    return Bias(mean=mean, low=mean - half, high=mean + half)
+def _spread(errors: NDArray[np.float64], steps: NDArray[np.int64]) -> Spread:
+    if not errors.size:
+        return Spread()
+    return Spread(max=float(errors.max()), mean=float(errors.mean()), max_step=int(steps[errors.argmax()]))
+
+
+def _interval(errors: NDArray[np.float64]) -> tuple[float | None, float | None]:
+    """Interval of the mean; blocks of consecutive points, since neighbours are no independent draws."""
+    if errors.size < BLOCKS:
+        return None, None
+    means = np.array([block.mean() for block in np.array_split(errors, BLOCKS)])
+    half = STUDENT_95_9 * float(means.std(ddof=1)) / BLOCKS**0.5
+    return float(errors.mean()) - half, float(errors.mean()) + half

@@ -1,31 +1,33 @@
-"""Checks with their limits and where the limits come from, and what they add up to."""
+"""PASS, FAIL or INCONCLUSIVE, from checks that each name their limit and where it comes from."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from llmctl_reports.align import Aligned
-from llmctl_reports.runlog import RunLog
-from llmctl_reports.statistics import Statistics
+from llmctl_reports.alignment import Alignment, align
+from llmctl_reports.statistics import NEAR_ZERO, Statistics, statistics
+from llmctl_reports.values import NON_FINITE, RunLog
+
+MEAN_LIMIT = 0.02
+"""The relative error that the mean loss may have."""
+ABSOLUTE_LIMIT = 0.01
+"""The mean absolute error allowed where the reference's mean loss is near zero."""
+MIN_POINTS = 10
 
 
 class Verdict(StrEnum):
-    """PASS, FAIL, or not enough to say."""
+    """What a check or a comparison comes to."""
 
-    PASS = "PASS"  # noqa: S105 - a verdict
+    PASS = "PASS"
     FAIL = "FAIL"
     INCONCLUSIVE = "INCONCLUSIVE"
 
 
-MEAN_LOSS_LIMIT = 0.02
-NEAR_ZERO_LIMIT = 0.01
-FEWEST = 10
-
-
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One gate. `value` None: it could not be computed."""
+    """One judgement."""
 
     name: str
     value: float | None
@@ -34,55 +36,67 @@ class Check:
     result: Verdict
 
 
-def checks(left: RunLog, right: RunLog, aligned: Aligned, statistics: Statistics | None) -> list[Check]:
-    """All gates. What cannot be judged is INCONCLUSIVE, never passed."""
-    found = [
-        Check(
-            name="common points", value=aligned.common, limit=FEWEST, source="fewer certify nothing",
-            result=Verdict.PASS if aligned.common >= FEWEST else Verdict.INCONCLUSIVE,
-        )
-    ]  # fmt: skip
-    if "global_batch" in aligned.differences:
-        mine, theirs = aligned.differences["global_batch"]
-        found.append(
-            Check(
-                name="global batch", value=float(str(mine)), limit=float(str(theirs)),
-                source="steps of different size are not the same points", result=Verdict.INCONCLUSIVE,
-            )
-        )  # fmt: skip
-    lost = left.dropped.get("not finite", 0)
-    found.append(
-        Check(
-            name="losses that are not finite", value=lost, limit=right.dropped.get("not finite", 0),
-            source="as many as the reference has",
-            result=Verdict.PASS if lost <= right.dropped.get("not finite", 0) else Verdict.FAIL,
-        )
-    )  # fmt: skip
-    if statistics is not None:
-        found.append(
-            _gate("relative error of the mean loss", statistics.mean_loss.rel_error, MEAN_LOSS_LIMIT,
-                  "2 % on the mean loss, as ModelZoo-PyTorch reports for Baichuan-13B")
-        )  # fmt: skip
-        if statistics.near_zero:
-            found.append(
-                _gate("mean absolute error near zero", statistics.near_zero_abs, NEAR_ZERO_LIMIT,
-                      "0.01 where the reference loss is below 0.05, as MindFormers' mean absolute error")
-            )  # fmt: skip
-    return found
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """A run held against its reference."""
+
+    run: RunLog
+    reference: RunLog
+    alignment: Alignment
+    statistics: Statistics
+    checks: tuple[Check, ...]
+    verdict: Verdict
 
 
-def overall(found: list[Check]) -> Verdict:
-    """INCONCLUSIVE before FAIL before PASS: what cannot be compared has not failed."""
-    results = {check.result for check in found}
+def compare(run: RunLog, reference: RunLog) -> Comparison:
+    """The whole comparison."""
+    alignment = align(run, reference)
+    numbers = statistics(alignment)
+    checks = tuple(_checks(run, reference, numbers))
+    return Comparison(
+        run=run,
+        reference=reference,
+        alignment=alignment,
+        statistics=numbers,
+        checks=checks,
+        verdict=overall([check.result for check in checks]),
+    )
+
+
+def overall(results: Sequence[Verdict]) -> Verdict:
+    """INCONCLUSIVE outweighs FAIL, since what cannot be compared cannot be judged; then FAIL, then PASS."""
     for verdict in (Verdict.INCONCLUSIVE, Verdict.FAIL):
         if verdict in results:
             return verdict
     return Verdict.PASS
 
 
-def _gate(name: str, value: float | None, limit: float, source: str) -> Check:
-    if value is None:
-        result = Verdict.INCONCLUSIVE
+def _checks(run: RunLog, reference: RunLog, numbers: Statistics) -> list[Check]:
+    enough = Verdict.PASS if numbers.points >= MIN_POINTS else Verdict.INCONCLUSIVE
+    checks = [_loss_check(numbers)]
+    checks.append(Check(name="common points", value=numbers.points, limit=MIN_POINTS, source="llmctl", result=enough))
+    here, there = run.meta.global_batch, reference.meta.global_batch
+    if here is not None and there is not None:
+        same = Verdict.PASS if here == there else Verdict.INCONCLUSIVE
+        checks.append(Check(name="global batch", value=here, limit=there, source="the reference's", result=same))
+    for name, log, bad in (("run", run, Verdict.FAIL), ("reference", reference, Verdict.INCONCLUSIVE)):
+        count = log.dropped.get(NON_FINITE, 0)
+        result = bad if count else Verdict.PASS
+        checks.append(
+            Check(name=f"non-finite losses of the {name}", value=count, limit=0, source="llmctl", result=result)
+        )
+    return checks
+
+
+def _loss_check(numbers: Statistics) -> Check:
+    if numbers.mean_right is not None and abs(numbers.mean_right) < NEAR_ZERO:
+        name, value, limit = "mean absolute error", numbers.abs_error.mean, ABSOLUTE_LIMIT
+        source = f"llmctl, where the reference's mean loss is below {NEAR_ZERO}"
     else:
-        result = Verdict.PASS if value < limit else Verdict.FAIL
-    return Check(name=name, value=value, limit=limit, source=source, result=result)
+        name, value, limit = "mean loss relative error", numbers.mean_rel_error, MEAN_LIMIT
+        source = "ModelZoo: the mean loss differs by less than 2 %"
+    if value is None:
+        return Check(name=name, value=None, limit=limit, source=source, result=Verdict.INCONCLUSIVE)
+    return Check(
+        name=name, value=value, limit=limit, source=source, result=Verdict.PASS if value <= limit else Verdict.FAIL
+    )

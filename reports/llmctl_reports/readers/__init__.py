@@ -1,4 +1,4 @@
-"""Readers: one log format a file, found by what a text looks like."""
+"""Log files to RunLog: one reader a format, chosen by what is in the file."""
 
 from __future__ import annotations
 
@@ -7,51 +7,75 @@ from typing import Protocol
 
 from llmctl_reports.errors import ReportError
 from llmctl_reports.readers import hf_stdout, megatron, steps, trainer_log, trainer_state
-from llmctl_reports.runlog import RunLog
+from llmctl_reports.values import RunLog
 
 
 class Reader(Protocol):
-    """One format. `matches` looks at a text, `read` makes the log of it."""
+    """A format of logs."""
 
-    def matches(self, text: str) -> bool: ...
+    def sniff(self, text: str) -> bool:
+        """Whether the text looks like this format."""
 
-    def read(self, text: str, source: str) -> RunLog: ...
+    def read(self, text: str, path: Path) -> RunLog:
+        """All records of the text; files beside `path` may add the final metrics. Raises ReportError when the text
+        is broken."""
 
 
 READERS: dict[str, Reader] = {
-    "steps": steps,
-    "trainer_state": trainer_state,
-    "trainer_log": trainer_log,
-    "megatron": megatron,
-    "hf_stdout": hf_stdout,
+    "steps.jsonl": steps,
+    "trainer_state.json": trainer_state,
+    "trainer_log.jsonl": trainer_log,
+    "Megatron": megatron,
+    "HF Trainer output": hf_stdout,
 }
-"""In the order in which they are tried: the exact ones first."""
+"""In the order in which they are tried."""
 
-IN_FOLDER = ("output/steps.jsonl", "steps.jsonl", "output/trainer_state.json", "trainer_state.json",
-             "output/trainer_log.jsonl", "trainer_log.jsonl")  # fmt: skip
-"""What is looked for in a folder, the best first."""
+IN_FOLDER = (
+    "output/steps.jsonl",
+    "steps.jsonl",
+    "output/trainer_state.json",
+    "trainer_state.json",
+    "output/trainer_log.jsonl",
+    "trainer_log.jsonl",
+)
+"""Where a folder's log is looked for, the best source first."""
 
 
 def read_log(path: Path) -> RunLog:
-    """The log at `path`, a file or a run's folder. Raises ReportError when it cannot be read or holds no loss."""
-    if path.is_dir():
-        found = next((path / name for name in IN_FOLDER if (path / name).is_file()), None)
-        if found is None:
-            raise ReportError("no log lies there", where=str(path), hint=f"looked for {', '.join(IN_FOLDER)}")
-        path = found
+    """The log of a file or of a run's folder. Raises ReportError when it is missing or holds no losses."""
+    file = locate(path)
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        text = file.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
-        raise ReportError("cannot be read", where=str(path), hint=error.strerror or str(error)) from error
-    for reader in READERS.values():
-        if reader.matches(text):
-            log = reader.read(text, str(path))
-            if not log.points:
-                raise ReportError(
-                    f"holds no loss, read as {log.format}",
-                    where=str(path),
-                    hint=", ".join(f"{n} {reason}" for reason, n in log.dropped.items())
-                    or "is the run at its first step?",
-                )
+        raise ReportError("the log cannot be read", where=str(file), why=error.strerror or str(error)) from None
+    likely = [name for name, reader in READERS.items() if reader.sniff(text)]
+    logs = [READERS[name].read(text, file) for name in likely]
+    for log in logs:
+        if log.records:
             return log
-    raise ReportError("is in none of the formats", where=str(path), hint=f"formats: {', '.join(READERS)}")
+    dropped = "; ".join(f"{count} x {reason}" for log in logs for reason, count in log.dropped.items())
+    raise ReportError(
+        "no losses in this file",
+        where=str(file),
+        why=f"read as {', '.join(likely)}: {dropped or 'no step with a loss'}"
+        if likely
+        else f"it is none of the formats {', '.join(READERS)}",
+        hint="give the file that the trainer wrote: steps.jsonl, trainer_state.json, trainer_log.jsonl or its output",
+    )
+
+
+def locate(path: Path) -> Path:
+    """The log file of a file or folder. Raises ReportError when there is none."""
+    if path.is_dir():
+        for name in IN_FOLDER:
+            if (path / name).is_file():
+                return path / name
+        raise ReportError(
+            "no log in this folder",
+            where=str(path),
+            why=f"looked for {', '.join(IN_FOLDER)}",
+            hint="give the log file itself",
+        )
+    if not path.exists():
+        raise ReportError("no such file", where=str(path), hint="give a run, a run's folder or a log file")
+    return path

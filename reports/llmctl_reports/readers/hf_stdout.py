@@ -1,73 +1,100 @@
-"""The dicts that transformers' Trainer prints: `{'loss': 2.5586, ...}`, in version 5 with quoted numbers, in
-LLaMA-Factory behind a logging prefix."""
+"""What transformers' Trainer prints: dicts of numbers or, since version 5, of text, between progress bars."""
 
 from __future__ import annotations
 
-import ast
 import re
-from typing import Any
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
-from llmctl_reports.readers.text import console_lines
-from llmctl_reports.readers.trainer_state import final_of
-from llmctl_reports.runlog import Point, RunLog, Setup, clean, count, number
+from llmctl_reports.readers.common import final_beside, final_of, finite, lines_of, number, settle, whole
+from llmctl_reports.values import Final, Meta, Record, RunLog
 
-_DICT = re.compile(r"\{'[^{}]*\}")
-_BAR = re.compile(r"(\d+)/(\d+) \[\d+:")
-
-
-def matches(text: str) -> bool:
-    """A dict with a loss or with final metrics stands somewhere."""
-    return re.search(r"\{'(?:loss|train_runtime)': ", text) is not None
+DICT = re.compile(r"\{'[^{}]*\}")
+PAIR = re.compile(r"'([^']+)'\s*:\s*'?([^,'{}]*)'?")
+TOKEN = re.compile(rf"(?P<dict>{DICT.pattern})|\|\s*(?P<done>\d+)/(?P<total>\d+)\s*\[")
+TOTAL = re.compile(r"Total optimization steps\s*=\s*([\d,]+)")
+SAMPLES = re.compile(r"Total train batch size[^=\n]*=\s*([\d,]+)")
 
 
-def read(text: str, source: str) -> RunLog:
-    """Dicts to a log. A dict names no step: it is taken from the progress bar before it, else dicts are counted; a
-    note says so."""
-    dropped: dict[str, int] = {}
-    points: list[Point] = []
-    last: dict[str, Any] = {}
-    bar: int | None = None
-    counted = 0
-    for line in console_lines(text):
-        for found in _BAR.finditer(line):
-            bar = int(found[1])
-        for match in _DICT.finditer(line):
-            entry = _parse(match[0])
-            loss = number(entry.get("loss"))
-            if "train_loss" in entry or (loss is None and "train_runtime" in entry):
-                last = entry
-            elif loss is None:
-                count(dropped, "evaluation" if any(key.startswith("eval_") for key in entry) else "no loss")
-            else:
-                step = number(entry.get("step")) or bar
-                counted += step is None
-                points.append(
-                    Point(
-                        step=int(step) if step is not None else len(points) + 1,
-                        loss=loss,
-                        epoch=number(entry.get("epoch")),
-                        learning_rate=number(entry.get("learning_rate")),
-                        grad_norm=number(entry.get("grad_norm")),
-                    )
-                )
+@dataclass(frozen=True)
+class _Point:
+    values: dict[str, str]
+    step: int | None
+    """What the progress bar before it says."""
+    total: int | None
+
+
+def sniff(text: str) -> bool:
+    """Whether there is a dict with a loss or a run time."""
+    return any(_is_ours(match.group()) for match in DICT.finditer(text))
+
+
+def read(text: str, path: Path) -> RunLog:
+    """All points. The step is in the dict, or else that of the progress bar, or else the number of the line."""
+    points = list(_points(text))
+    losses = [point for point in points if "loss" in point.values]
+    ends = [point.values for point in points if "train_loss" in point.values or "loss" not in point.values]
+    totals = Counter(point.total for point in losses if point.total is not None)
+    told = TOTAL.search(text)
+    total = whole(told.group(1)) if told else None
+    if total is None and totals:
+        total = totals.most_common(1)[0][0]
+    steps, note = _steps(losses, total)
+    dropped: Counter[str] = Counter()
+    records = settle((_record(s, p.values) for s, p in zip(steps, losses, strict=True)), dropped)
+    batch = SAMPLES.search(text)
     return RunLog(
-        source=source,
-        format="hf_stdout",
-        points=clean(points, dropped),
-        final=final_of(last),
-        setup=Setup(),
-        dropped=dropped,
-        notes=(
-            f"the log names no steps: {counted} of {len(points)} are counted, the others read from the progress bar",
-        )
-        if points
-        else (),
+        source=str(path),
+        format="HF Trainer output",
+        records=records,
+        dropped=dict(dropped),
+        meta=Meta(total_steps=total, global_batch=whole(batch.group(1)) if batch else None),
+        final=_final(ends, path),
+        notes=(note,) if note else (),
     )
 
 
-def _parse(text: str) -> dict[str, Any]:
-    try:
-        found = ast.literal_eval(re.sub(r"\b(nan|inf)\b(?!')", r"'\1'", text))
-    except (ValueError, SyntaxError):
-        return {}
-    return found if isinstance(found, dict) else {}
+def _is_ours(text: str) -> bool:
+    return "'loss'" in text or "'train_runtime'" in text
+
+
+def _points(text: str) -> Iterator[_Point]:
+    step = total = None
+    for line in lines_of(text):
+        for match in TOKEN.finditer(line):
+            if match["done"] is not None:
+                step, total = int(match["done"]), int(match["total"])
+            elif _is_ours(match["dict"]):
+                yield _Point({key: value.strip() for key, value in PAIR.findall(match["dict"])}, step, total)
+
+
+def _steps(losses: list[_Point], total: int | None) -> tuple[list[int], str]:
+    own = [whole(point.values.get("step")) for point in losses]
+    if losses and None not in own:
+        return [step for step in own if step is not None], ""
+    every = total // len(losses) if total and losses else 0
+    bars = [point.step for point in losses if point.total == total and point.step]
+    if len(bars) == len(losses) and all(before < after for before, after in zip(bars, bars[1:], strict=False)):
+        return bars, "steps are those of the progress bar"
+    if every and total == every * len(losses):
+        return [
+            every * (i + 1) for i in range(len(losses))
+        ], f"steps are counted: a line every {every} of {total} steps"
+    return list(range(1, len(losses) + 1)), "this output has no sure step numbers: its lines were counted as steps"
+
+
+def _final(ends: list[dict[str, str]], path: Path) -> Final:
+    return final_of(ends[-1]) if ends else final_beside(path)
+
+
+def _record(step: int, values: dict[str, str]) -> Record:
+    loss = number(values["loss"])
+    return Record(
+        step=step,
+        loss=float("nan") if loss is None else loss,
+        epoch=finite(values.get("epoch")),
+        learning_rate=finite(values.get("learning_rate")),
+        grad_norm=finite(values.get("grad_norm")),
+    )

@@ -1,59 +1,87 @@
-"""Iteration lines of Megatron-LM and what came of it (Megatron-DeepSpeed, ModelLink, MindSpeed-LLM)."""
+"""Iteration lines of Megatron-LM and its relatives: `iteration 10/ 1000 | key: value | ...`."""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
+from pathlib import Path
 
-from llmctl_reports.readers.text import console_lines
-from llmctl_reports.runlog import Point, RunLog, Setup, clean, count, number
+from llmctl_reports.readers.common import finite, lines_of, number, settle
+from llmctl_reports.values import SKIPPED, Meta, Record, RunLog
 
-_LINE = re.compile(r"\biteration\s+(\d+)/\s*(\d+) \|(.*)")
-_PAIR = re.compile(r"\s*([^|:]+):\s*([^|]*)")
+ITERATION = re.compile(r"\biteration[\s:=]+(\d+)\s*/\s*(\d+)[^|]*\|(.*)")
+FIELD = re.compile(r"\s*(.+?)\s*[:=]\s*(\S+)\s*")
+OWN_KEYS = ("elapsed time per iteration", "consumed samples", "lm loss")
+"""One of these is in an iteration line of this family; others count iterations too."""
+
+LOSS_KEYS = ("lm loss", "loss", "lm loss 1")
 
 
-def matches(text: str) -> bool:
-    """An iteration line stands somewhere."""
-    return any(
-        "lm loss" in m[3] or "lm-loss" in m[3] or "elapsed time per iteration" in m[3] for m in _LINE.finditer(text)
+def sniff(text: str) -> bool:
+    """Whether there is an iteration line."""
+    return any(_fields_of_line(match) for match in ITERATION.finditer(text))
+
+
+def read(text: str, path: Path) -> RunLog:
+    """All iterations. A line without a loss is a skipped iteration if it says so; else its loss was not finite,
+    since some versions leave such a loss out."""
+    dropped: Counter[str] = Counter()
+    found: list[Record] = []
+    batches: list[int] = []
+    lengths: set[float] = set()
+    total: int | None = None
+    for line in lines_of(text):
+        match = ITERATION.search(line)
+        fields = _fields_of_line(match) if match else {}
+        if match is None or not fields:
+            continue
+        step, total = int(match[1]), int(match[2])
+        batch = finite(fields.get("global batch size"))
+        if batch:
+            batches.append(int(batch))
+        samples, tokens = finite(fields.get("consumed samples")), finite(fields.get("consumed tokens"))
+        if samples and tokens:
+            lengths.add(tokens / samples)
+        loss = next((number(fields[key]) for key in LOSS_KEYS if key in fields), None)
+        if loss is None and (finite(fields.get("number of skipped iterations")) or 0) > 0:
+            dropped[SKIPPED] += 1
+        else:
+            found.append(_record(step, float("nan") if loss is None else loss, fields))
+    length = lengths.pop() if len(lengths) == 1 else 0.0
+    return RunLog(
+        source=str(path),
+        format="Megatron",
+        records=settle(found, dropped),
+        dropped=dict(dropped),
+        meta=Meta(
+            total_steps=total,
+            global_batch=batches[-1] if batches else None,
+            sequence_length=int(length) if length and length.is_integer() else None,
+        ),
+        notes=("the global batch changes within this log",) if len(set(batches)) > 1 else (),
     )
 
 
-def read(text: str, source: str) -> RunLog:
-    """Iteration lines to a log. A line without a loss is a skipped iteration, or, where none was skipped, a loss that
-    was not finite, which Megatron leaves out."""
-    dropped: dict[str, int] = {}
-    points = []
-    batch: float | None = None
-    rate: float | None = None
-    for line in console_lines(text):
-        match = _LINE.search(line)
-        if match is None:
-            continue
-        values = {key.strip().replace("-", " "): value.strip() for key, value in _PAIR.findall(match[3])}
-        batch = number(values.get("global batch size")) or batch
-        loss = number(values.get("lm loss"))
-        if loss is None:
-            skipped = number(values.get("number of skipped iterations")) or 0
-            count(dropped, "skipped iteration" if skipped else "not finite")
-            continue
-        rate = number(values.get("learning rate"))
-        scale, norm = number(values.get("loss scale")), number(values.get("grad norm"))
-        elapsed = values.get("elapsed time per iteration (ms)", values.get("elapsed time per iteration", ""))
-        milliseconds = number(elapsed.split("/")[0])
-        points.append(
-            Point(
-                step=int(match[1]),
-                loss=loss,
-                learning_rate=rate,
-                # DeepSpeed keeps the norm to itself: 0 beside a scale of -1 is a placeholder.
-                grad_norm=None if norm == 0 and scale == -1 else norm,
-                seconds=None if milliseconds is None else milliseconds / 1000,
-            )
-        )
-    return RunLog(
-        source=source,
-        format="megatron",
-        points=clean(points, dropped),
-        setup=Setup(global_batch=None if batch is None else int(batch)),
-        dropped=dropped,
+def fields_of(text: str) -> dict[str, str]:
+    """The `key: value` fields between bars; keys in lower case with spaces for `_` and `-`."""
+    pairs = (FIELD.fullmatch(part) for part in text.split("|"))
+    return {re.sub(r"[_\- ]+", " ", pair[1]).lower(): pair[2] for pair in pairs if pair}
+
+
+def _fields_of_line(match: re.Match[str]) -> dict[str, str]:
+    fields = fields_of(match[3])
+    return fields if any(key.startswith(OWN_KEYS) for key in fields) else {}
+
+
+def _record(step: int, loss: float, fields: dict[str, str]) -> Record:
+    # DeepSpeed's placeholder, where it keeps the norm to itself: a norm of 0 beside a loss scale of -1.
+    placeholder = finite(fields.get("grad norm")) == 0 and finite(fields.get("loss scale")) == -1
+    elapsed = fields.get("elapsed time per iteration (ms)", fields.get("elapsed time per iteration ms", ""))
+    milliseconds = finite(elapsed.split("/")[0])
+    return Record(
+        step=step,
+        loss=loss,
+        learning_rate=finite(fields.get("learning rate")),
+        grad_norm=None if placeholder else finite(fields.get("grad norm")),
+        seconds=milliseconds / 1000 if milliseconds else None,
     )

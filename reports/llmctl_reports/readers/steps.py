@@ -1,81 +1,75 @@
-"""`steps.jsonl`, the bundled engine's own records."""
+"""Our engine's own records: `output/steps.jsonl`."""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from llmctl_reports.runlog import Final, Point, RunLog, Setup, clean, count, number
+from llmctl_reports.readers.common import final_of, finite, number, settle, supersede, text_or_none, whole
+from llmctl_reports.values import BROKEN, Final, Meta, Record, RunLog
 
 
-def matches(text: str) -> bool:
-    """The first line is a record of ours."""
-    try:
-        first = json.loads(text.partition("\n")[0])
-    except ValueError:
-        return False
-    return isinstance(first, dict) and first.get("record") == "run"
+def sniff(text: str) -> bool:
+    """Whether the first line is a record of ours."""
+    return '"record"' in text.lstrip()[:400].split("\n", 1)[0]
 
 
-def read(text: str, source: str) -> RunLog:
-    """Records to a log. After a resume the steps behind its checkpoint are superseded."""
-    dropped: dict[str, int] = {}
-    points: list[Point] = []
-    run: dict[str, Any] = {}
-    end: dict[str, Any] = {}
-    for line in text.splitlines():
+def read(text: str, path: Path) -> RunLog:
+    """All steps. A `run` record that resumes at step N ends what was done after N before it."""
+    dropped: Counter[str] = Counter()
+    kept: list[Record] = []
+    meta, final = Meta(), Final()
+    for line in filter(None, map(str.strip, text.splitlines())):
         try:
-            record = json.loads(line)
+            values = json.loads(line)
         except ValueError:
-            count(dropped, "broken line")
+            dropped[BROKEN] += 1
             continue
-        kind = record.get("record") if isinstance(record, dict) else None
+        kind = values.get("record") if isinstance(values, dict) else None
         if kind == "run":
-            run = record
-            kept = [point for point in points if point.step <= record["resumed_from_step"]]
-            for _ in range(len(points) - len(kept)):
-                count(dropped, "superseded")
-            points = kept
-        elif kind == "step":
-            points.append(_point(record))
+            meta, final = _meta(values), Final()
+            by_step = {record.step: record for record in kept}
+            supersede(by_step, (whole(values.get("resumed_from_step")) or 0) + 1, dropped)
+            kept = list(by_step.values())
         elif kind == "end":
-            end = record
+            final = final_of(values)
+        elif kind == "step" and (step := whole(values.get("step"))) is not None:
+            kept.append(_record(step, values))
         else:
-            count(dropped, "broken line")
+            dropped[BROKEN] += 1
+    records = settle(kept, dropped)
     return RunLog(
-        source=source,
-        format="steps",
-        points=clean(points, dropped),
-        final=Final(
-            train_loss=number(end.get("train_loss")),
-            train_runtime=number(end.get("train_runtime")),
-            train_samples_per_second=number(end.get("train_samples_per_second")),
-            train_steps_per_second=number(end.get("train_steps_per_second")),
-            epochs=number(end.get("epoch")),
-        ),
-        setup=Setup(
-            device=run.get("device"),
-            model=run.get("model"),
-            devices=run.get("world_size"),
-            global_batch=run.get("global_batch"),
-            learning_rate=run.get("learning_rate"),
-            scheduler=run.get("scheduler"),
-            precision=run.get("precision"),
-            seed=run.get("seed"),
-            method=f"{run.get('stage')} {run.get('method')}",
-        ),
-        dropped=dropped,
+        source=str(path), format="steps.jsonl", records=records, dropped=dict(dropped), meta=meta, final=final
     )
 
 
-def _point(record: dict[str, Any]) -> Point:
-    loss = number(record.get("loss"))
-    return Point(
-        step=int(record["step"]),
+def _record(step: int, values: Mapping[str, Any]) -> Record:
+    loss = number(values.get("loss"))
+    return Record(
+        step=step,
         loss=float("nan") if loss is None else loss,
-        epoch=number(record.get("epoch")),
-        learning_rate=number(record.get("learning_rate")),
-        grad_norm=number(record.get("grad_norm")),
-        seconds=number(record.get("step_seconds")),
-        tokens=number(record.get("tokens")),
+        epoch=finite(values.get("epoch")),
+        learning_rate=finite(values.get("learning_rate")),
+        grad_norm=finite(values.get("grad_norm")),
+        seconds=finite(values.get("step_seconds")),
+        tokens=finite(values.get("tokens")),
+    )
+
+
+def _meta(values: Mapping[str, Any]) -> Meta:
+    return Meta(
+        device=text_or_none(values.get("device")),
+        world_size=whole(values.get("world_size")),
+        global_batch=whole(values.get("global_batch")),
+        model=text_or_none(values.get("model")),
+        stage=text_or_none(values.get("stage")),
+        method=text_or_none(values.get("method")),
+        precision=text_or_none(values.get("precision")),
+        learning_rate=finite(values.get("learning_rate")),
+        scheduler=text_or_none(values.get("scheduler")),
+        seed=whole(values.get("seed")),
+        total_steps=whole(values.get("total_steps")),
     )

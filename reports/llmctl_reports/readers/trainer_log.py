@@ -1,43 +1,73 @@
-"""`trainer_log.jsonl` of LLaMA-Factory: `learning_rate` until 2023, `lr` since."""
+"""LLaMA-Factory's `trainer_log.jsonl`."""
 
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
-from llmctl_reports.readers.trainer_state import final_of, results_beside
-from llmctl_reports.runlog import Point, RunLog, clean, count, number
+from llmctl_reports.readers.common import final_beside, finite, number, settle, whole
+from llmctl_reports.values import BROKEN, Meta, Record, RunLog
 
-
-def matches(text: str) -> bool:
-    """The first line is an object with `current_steps`."""
-    try:
-        first = json.loads(text.partition("\n")[0])
-    except ValueError:
-        return False
-    return isinstance(first, dict) and "current_steps" in first
+ELAPSED = re.compile(r"(?:(\d+) days?, )?(\d+):(\d+):(\d+)")
 
 
-def read(text: str, source: str) -> RunLog:
-    """Lines to a log."""
-    dropped: dict[str, int] = {}
-    points = []
-    for line in text.splitlines():
+def sniff(text: str) -> bool:
+    """Whether the first line has LLaMA-Factory's step counter."""
+    return '"current_steps"' in text.lstrip()[:2000].split("\n", 1)[0]
+
+
+def read(text: str, path: Path) -> RunLog:
+    """All points; the final metrics come from `all_results.json` beside it, or from the last line."""
+    dropped: Counter[str] = Counter()
+    found: list[Record] = []
+    last: dict[str, Any] = {}
+    for line in filter(None, map(str.strip, text.splitlines())):
         try:
-            entry = json.loads(line)
-            step = int(entry["current_steps"])
+            values = json.loads(line)
+            step = int(values["current_steps"])
         except (ValueError, KeyError, TypeError):
-            count(dropped, "broken line")
+            dropped[BROKEN] += 1
             continue
-        loss = number(entry.get("loss"))
-        if loss is None:
-            count(dropped, "evaluation" if entry.get("eval_loss") is not None else "no loss")
-            continue
-        rate = entry.get("lr", entry.get("learning_rate"))
-        points.append(Point(step=step, loss=loss, epoch=number(entry.get("epoch")), learning_rate=number(rate)))
+        last = values
+        if "loss" in values:
+            found.append(_record(step, values))
+    records = settle(found, dropped)
+    final = final_beside(path)
+    elapsed = seconds_of(last.get("elapsed_time"))
+    ended = last.get("current_steps") == last.get("total_steps")
+    if final.train_runtime is None and elapsed and ended:
+        final = replace(final, train_runtime=elapsed, train_steps_per_second=last["current_steps"] / elapsed)
+    if final.epochs is None and ended:
+        final = replace(final, epochs=finite(last.get("epoch")))
     return RunLog(
-        source=source,
-        format="trainer_log",
-        points=clean(points, dropped),
-        final=final_of(results_beside(source)),
-        dropped=dropped,
+        source=str(path),
+        format="trainer_log.jsonl",
+        records=records,
+        dropped=dict(dropped),
+        meta=Meta(total_steps=whole(last.get("total_steps"))),
+        final=final,
+    )
+
+
+def seconds_of(elapsed: object) -> float | None:
+    """Seconds of `1 day, 0:08:23`; None for what is no such text."""
+    match = ELAPSED.fullmatch(elapsed) if isinstance(elapsed, str) else None
+    if match is None:
+        return None
+    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
+
+
+def _record(step: int, values: dict[str, Any]) -> Record:
+    loss = number(values["loss"])
+    return Record(
+        step=step,
+        loss=float("nan") if loss is None else loss,
+        epoch=finite(values.get("epoch")),
+        learning_rate=finite(values.get("lr", values.get("learning_rate"))),
+        grad_norm=finite(values.get("grad_norm")),
     )

@@ -1,72 +1,54 @@
-"""`trainer_state.json` of transformers, with `all_results.json` beside it where there is one."""
+"""transformers' `trainer_state.json`."""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from llmctl_reports.errors import ReportError
-from llmctl_reports.runlog import Final, Point, RunLog, Setup, clean, count, number
+from llmctl_reports.readers.common import final_beside, final_of, finite, number, settle, whole
+from llmctl_reports.values import Meta, Record, RunLog
 
 
-def matches(text: str) -> bool:
-    """A JSON object with a `log_history`."""
-    return text.lstrip().startswith("{") and '"log_history"' in text
+def sniff(text: str) -> bool:
+    """Whether it is one JSON object with a log history."""
+    return text.lstrip()[:1] == "{" and '"log_history"' in text
 
 
-def read(text: str, source: str) -> RunLog:
-    """The history to a log. Raises ReportError for a file that was cut short."""
+def read(text: str, path: Path) -> RunLog:
+    """All points of the log history. Raises ReportError when the JSON is broken."""
     try:
         state = json.loads(text)
-        history = state["log_history"]
+        history: list[dict[str, Any]] = state["log_history"]
     except (ValueError, KeyError, TypeError) as error:
-        raise ReportError(f"is no whole trainer_state.json: {error}", where=source) from error
-    dropped: dict[str, int] = {}
-    points = []
-    last: dict[str, Any] = {}
-    for entry in history:
-        loss = number(entry.get("loss"))
-        if "train_loss" in entry:
-            last = entry
-        elif loss is None:
-            count(dropped, "evaluation" if any(key.startswith("eval_") for key in entry) else "no loss")
-        else:
-            points.append(
-                Point(
-                    step=int(entry["step"]),
-                    loss=loss,
-                    epoch=number(entry.get("epoch")),
-                    learning_rate=number(entry.get("learning_rate")),
-                    grad_norm=number(entry.get("grad_norm")),
-                )
-            )
+        raise ReportError(
+            "the file is no whole JSON",
+            where=str(path),
+            why=str(error),
+            hint="a run that was stopped while writing leaves half a file: give its trainer_log.jsonl or its output",
+        ) from None
+    points = [entry for entry in history if "loss" in entry and whole(entry.get("step")) is not None]
+    ends = [final_of(entry) for entry in history if "train_loss" in entry]
+    dropped: Counter[str] = Counter()
+    records = settle(map(_record, points), dropped)
     return RunLog(
-        source=source,
-        format="trainer_state",
-        points=clean(points, dropped),
-        final=final_of(last or results_beside(source)),
-        setup=Setup(),
-        dropped=dropped,
+        source=str(path),
+        format="trainer_state.json",
+        records=records,
+        dropped=dict(dropped),
+        meta=Meta(total_steps=whole(state.get("max_steps"))),
+        final=ends[-1] if ends else final_beside(path),
     )
 
 
-def final_of(values: dict[str, Any]) -> Final:
-    """The closing metrics of transformers."""
-    return Final(
-        train_loss=number(values.get("train_loss")),
-        train_runtime=number(values.get("train_runtime")),
-        train_samples_per_second=number(values.get("train_samples_per_second")),
-        train_steps_per_second=number(values.get("train_steps_per_second")),
-        epochs=number(values.get("epoch")),
+def _record(entry: dict[str, Any]) -> Record:
+    loss = number(entry["loss"])
+    return Record(
+        step=int(entry["step"]),
+        loss=float("nan") if loss is None else loss,
+        epoch=finite(entry.get("epoch")),
+        learning_rate=finite(entry.get("learning_rate")),
+        grad_norm=finite(entry.get("grad_norm")),
     )
-
-
-def results_beside(source: str) -> dict[str, Any]:
-    """`all_results.json` in the log's folder; empty without one."""
-    path = Path(source).with_name("all_results.json")
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

@@ -1,0 +1,65 @@
+"""The JSON form that programs may rely on (docs/report-schema.json)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from llmctl_reports.values import RunLog
+from llmctl_reports.verdict import Comparison
+
+SCHEMA = 1
+
+
+def as_json(runs: Sequence[RunLog], comparisons: Sequence[Comparison]) -> dict[str, Any]:
+    """All numbers, unrounded; what is absent is None."""
+    return {
+        "schema": SCHEMA,
+        "runs": [_run(log) for log in runs],
+        "comparisons": [_comparison(each) for each in comparisons],
+    }
+
+
+def _run(log: RunLog) -> dict[str, Any]:
+    first, last = log.records[0], log.records[-1]
+    return {
+        "source": log.source,
+        "format": log.format,
+        "points": len(log.records),
+        "first": {"step": first.step, "loss": first.loss},
+        "last": {"step": last.step, "loss": last.loss},
+        "final": asdict(log.final),
+        "dropped": dict(log.dropped),
+    }
+
+
+def _comparison(each: Comparison) -> dict[str, Any]:
+    alignment, numbers = each.alignment, each.statistics
+    return {
+        "run": each.run.source,
+        "reference": each.reference.source,
+        "noise": None,
+        "alignment": {
+            "key": alignment.key,
+            "common": len(alignment.steps),
+            "only_left": alignment.only_left,
+            "only_right": alignment.only_right,
+            "window": alignment.window,
+            "window_left": alignment.window_left,
+            "window_right": alignment.window_right,
+            "near_zero": numbers.near_zero,
+            "differences": {name: list(pair) for name, pair in alignment.differences.items()},
+            "notes": list(alignment.notes),
+        },
+        "abs_error": asdict(numbers.abs_error),
+        "rel_error": asdict(numbers.rel_error),
+        "mean_loss": {
+            "left": numbers.mean_left,
+            "right": numbers.mean_right,
+            "rel_error": numbers.mean_rel_error,
+        },
+        "bias": {"mean": numbers.bias, "low": numbers.bias_low, "high": numbers.bias_high},
+        "checks": [asdict(check) | {"result": str(check.result)} for check in each.checks],
+        "verdict": str(each.verdict),
+    }
