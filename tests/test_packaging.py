@@ -110,3 +110,17 @@ def test_the_commands_run_without_the_engine_libraries(installed: Path, tmp_path
 @pytest.mark.parametrize("command", ["check", "run", "setup-nodes", "ps"])
 def test_the_help_of_a_command_runs_without_the_engine_libraries(command: str, installed: Path, tmp_path: Path) -> None:
     assert f"llmctl {command}" in call(installed / "llmctl", command, "--help", cwd=tmp_path)
+
+
+def test_check_asks_a_node_without_the_engine_libraries(installed: Path, tmp_path: Path) -> None:
+    argv = (installed / "llmctl", "check", "here=127.0.0.1:1", "--json")
+    told = json.loads(call(*argv, cwd=tmp_path, code=5, LLMCTL_HOME=str(tmp_path)))
+    assert "the connection was refused" in told["errors"]["here"]
+
+
+def test_the_shipped_quickstart_is_complete(installed: Path, tmp_path: Path) -> None:
+    code = "from llmctl.resources import data_dir; print(data_dir('recipes') / 'quickstart.yaml')"
+    recipe = call(installed / "python", "-c", code, cwd=tmp_path).strip()
+    told = call(installed / "llmctl", "run", recipe, "--dry-run", cwd=tmp_path, LLMCTL_HOME=str(tmp_path / "home"))
+    assert "launch.sh 0" in told
+    assert not (tmp_path / "runs").exists()
