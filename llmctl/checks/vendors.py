@@ -127,7 +127,8 @@ VENDORS: dict[str, tuple[Row, ...]] = {
 """Rows by `cluster.device`."""
 
 PRESENT = (
-    "[ -e /dev/davinci0 ] || [ -e /usr/local/Ascend/driver/version.info ] && echo npu; "
+    "[ -e /dev/davinci0 ] || [ -e /usr/local/Ascend/driver/version.info ] || [ -e /etc/ascend_install.info ] "
+    "&& echo npu; "
     "[ -e /dev/nvidia0 ] || [ -e /proc/driver/nvidia/version ] && echo cuda; "
     "[ -e /dev/bm-sophon0 ] || [ -e /proc/bmsophon/driver_version ] && echo sophgo; true"
 )

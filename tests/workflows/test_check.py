@@ -39,8 +39,7 @@ Check = Callable[..., CheckResult]
 def three() -> Iterator[Lab]:
     """Three nodes of their own: their files are changed."""
     try:
-        started = Lab.start(count=3)
-        with started as lab:
+        with Lab.start(count=3) as lab:
             if lab.site.password is None:
                 pytest.skip("the nodes of a lab without root share /usr/local")
             set_up(lab)
@@ -231,7 +230,7 @@ def test_a_file_of_rubbish_is_unknown(three: Lab, check: Check, ascend) -> None:
 
 
 def test_an_unreachable_node_is_told_and_the_others_are_checked(three: Lab, check: Check) -> None:
-    result = check("node1", "node2", "gone=198.18.18.250:9")
+    result = check("node1", "node2", f"gone={three.nodes[2].address}:9")
     assert set(result.errors) == {"gone"}
     assert isinstance(result.errors["gone"], NodeError)
     assert value(result, "network.connect", "node2") == {"error": None}
@@ -295,7 +294,7 @@ def test_pdsh_carries_the_same_check(check: Check) -> None:
     assert [each.code for each in through.findings] == [each.code for each in straight.findings]
 
 
-def test_pdsh_tells_who_is_away(check: Check) -> None:
-    result = check("node1", "gone=198.18.18.250:9", via_pdsh=True)
+def test_pdsh_tells_who_is_away(three: Lab, check: Check) -> None:
+    result = check("node1", f"gone={three.nodes[2].address}:9", via_pdsh=True)
     assert set(result.errors) == {"gone"}
     assert value(result, "os.arch", "node1")

@@ -1,0 +1,135 @@
+"""`llmctl check` as it is typed: exit codes, what is printed, what machines read."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from llmctl.checks.facts import Fact
+from tests.lab import Lab
+
+RECIPE = """\
+name: here
+cluster: {device: cpu, devices_per_node: 1%s}
+launch: {backend: local}
+model: {init: {model_type: llama}, template: default@0.9.5}
+data: {dir: data, datasets: [rows]}
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path):
+    """Write a recipe for this machine alone; gives its path."""
+
+    def write(more: str = "") -> Path:
+        (tmp_path / "data").mkdir(exist_ok=True)
+        (tmp_path / "data/dataset_info.json").write_text('{"rows": {"file_name": "rows.json"}}')
+        (tmp_path / "data/rows.json").write_text('[{"instruction": "Say yes.", "input": "", "output": "Yes."}]')
+        path = tmp_path / "recipe.yaml"
+        path.write_text(RECIPE % more)
+        return path
+
+    return write
+
+
+@pytest.mark.engine
+def test_this_machine_alone(run_llmctl, recipe) -> None:
+    done = run_llmctl("check", recipe(), "--json", code=0)
+    told = json.loads(done.stdout)
+    assert (told["schema"], told["nodes"], told["blocked"]) == (1, ["localhost"], False)
+    names = {fact["name"] for fact in told["facts"]}
+    assert {"os.arch", "python.version", "package.torch", "host.shm", "disk.workdir"} <= names
+    assert "network.connect" not in names
+    assert "\x1b" not in done.stdout
+
+
+def test_a_pin_that_does_not_hold_blocks_with_3(run_llmctl, recipe) -> None:
+    done = run_llmctl("check", recipe(", expect: {python: 2.7.18}"), code=3)
+    first = done.stdout.splitlines()[0]
+    assert first.startswith("error")
+    assert "python.version.differs" in first
+    assert "localhost, expected is 2.7.18" in first
+    assert "next:" in done.stdout
+
+
+def test_a_failing_activation_blocks_with_3(run_llmctl, recipe) -> None:
+    done = run_llmctl("check", recipe(", activate: ['echo gone >&2; false']"), code=3)
+    assert "activation.wrong" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--via", "rsh", "node1"], "--via rsh"),
+        (["--device", "tpu9", "node1"], "no device tpu9"),
+        (["node1", "node1"], "stands twice"),
+        (["'; echo foo"], "is no node"),
+        (["no/such/recipe.yaml"], "recipe.yaml"),
+        (["node1", "--baseline", "/no/such/file"], "no saved facts"),
+        ([], "Missing argument"),
+    ],
+)
+def test_mistakes_in_what_was_typed(run_llmctl, tmp_path: Path, words: list[str], told: str) -> None:
+    done = run_llmctl("check", *words, cwd=tmp_path, env={"LLMCTL_HOME": str(tmp_path), "PATH": "/usr/bin"}, code=2)
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_name_that_resolves_nowhere_is_5(run_llmctl, tmp_path: Path) -> None:
+    done = run_llmctl("check", "no-such-node.invalid", env={"LLMCTL_HOME": str(tmp_path), "PATH": "/usr/bin"}, code=5)
+    assert "no-such-node.invalid=10.0.0.1" in done.stderr
+
+
+@pytest.mark.lab
+def test_two_nodes_agree_within_seconds(run_llmctl, lab: Lab) -> None:
+    started = time.monotonic()
+    done = run_llmctl("check", "node[1-2]", env=lab.env, code=0)
+    assert time.monotonic() - started < 30
+    assert "2 of 2 nodes read" in done.stdout
+    assert "error" not in done.stdout
+
+
+@pytest.mark.lab
+def test_facts_are_shown_saved_and_held_against(run_llmctl, lab: Lab, tmp_path: Path) -> None:
+    saved = tmp_path / "节点 'a'.json"
+    done = run_llmctl("check", "node[1-2]", "--facts", "--save", saved, env=lab.env, code=0)
+    assert "os.arch" in done.stdout
+    content = json.loads(saved.read_text(encoding="utf-8"))
+    facts = [Fact(**fact) for fact in content["facts"]]
+    assert {fact.node for fact in facts} == {"node1", "node2"}
+    run_llmctl("check", "node[1-2]", "--baseline", saved, env=lab.env, code=0)
+    for fact in content["facts"]:
+        if fact["name"] == "os.arch":
+            fact["value"] = "riscv'64"
+    saved.write_text(json.dumps(content), encoding="utf-8")
+    done = run_llmctl("check", "node[1-2]", "--baseline", saved, env=lab.env, code=3)
+    assert "expected is riscv'64" in done.stdout
+
+
+@pytest.mark.lab
+def test_the_good_half_is_told_when_a_node_is_away(run_llmctl, lab: Lab) -> None:
+    gone = f"gone={lab.nodes[0].address}:9"
+    done = run_llmctl("check", "node1", gone, "--json", env=lab.env, code=5)
+    told = json.loads(done.stdout)
+    assert set(told["errors"]) == {"gone"}
+    assert {fact["node"] for fact in told["facts"]} == {"node1"}
+    assert "gone" in done.stderr
+
+
+@pytest.mark.lab
+def test_a_node_that_is_away_outranks_what_blocks(run_llmctl, lab: Lab, tmp_path: Path) -> None:
+    wrong = tmp_path / "b.json"
+    fact = {"name": "os.arch", "node": "n", "value": "none", "source": "", "scope": "host", "error": None}
+    wrong.write_text(json.dumps({"schema": 1, "facts": [fact]}))
+    gone = f"gone={lab.nodes[0].address}:9"
+    done = run_llmctl("check", "node1", gone, "--baseline", wrong, env=lab.env, code=5)
+    assert "os.arch.differs" in done.stdout
+
+
+@pytest.mark.lab
+def test_pdsh_carries_it(run_llmctl, lab: Lab) -> None:
+    done = run_llmctl("check", "node[1-2]", "--via", "pdsh", env=lab.env, code=0)
+    assert "2 of 2 nodes read" in done.stdout
