@@ -2,8 +2,47 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import typer
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
+    app.command("report")(report)
+
+
+def report(
+    run: str | None = typer.Argument(
+        None, metavar="[RUN or LOG]", help="A run, its folder, or any training log; without it the newest run."
+    ),
+    compare: str | None = typer.Option(None, "--compare", metavar="REF", help="A run or log to hold it against."),
+    formats: str = typer.Option(
+        "", "--format", metavar="LIST", help="Some of md,html,json,csv; json alone goes to standard output."
+    ),
+    output: Path | None = typer.Option(None, "-o", "--output", help="A folder, or a file for one format."),
+    lang: str = typer.Option("en", "--lang", metavar="LIST", help="en, zh or both."),
+    runs: Path | None = typer.Option(None, "--runs", envvar="LLMCTL_RUNS", help="The folder of the runs."),
+) -> None:
+    """Turn a run's log into tables and pictures, and hold it against a reference."""
+    from llmctl.workflows import report as workflow
+
+    wanted = workflow.chosen_formats(formats, output)
+    languages = workflow.chosen_languages(lang)
+    made = workflow.make_report(run, compare, runs)
+    if wanted == ("json",) and output is None:
+        typer.echo(made.json, nl=False)
+        raise typer.Exit(int(made.exit_code))
+    paths = workflow.write_report(made, formats=wanted, languages=languages, output=output)
+    from llmctl.cli.console import table
+
+    for each in made.tables(languages[0]):
+        table(each.headings, each.rows)
+    for line in [*made.errors(languages[0]), made.verdict]:
+        if line:
+            typer.echo(line)
+    dropped = ", ".join(f"{count} x {reason}" for reason, count in made.run.dropped.items())
+    if dropped:
+        typer.echo(f"left out of the run's log: {dropped}")
+    typer.echo(f"report: {paths[0]}")
+    raise typer.Exit(int(made.exit_code))

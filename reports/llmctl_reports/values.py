@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 NON_FINITE = "non-finite loss"
 SKIPPED = "skipped iteration"
@@ -77,6 +79,6 @@ class RunLog:
     def window(self) -> int:
         """Steps between two points: the most frequent distance, of equals the smallest."""
         steps = [0, *(record.step for record in self.records)]
-        gaps = [after - before for before, after in zip(steps, steps[1:], strict=False)]
-        gaps = gaps[1:] or gaps
-        return min(set(gaps), key=lambda gap: (-gaps.count(gap), gap)) if len(set(gaps)) < 50 else min(gaps)
+        gaps = [after - before for before, after in pairwise(steps)]
+        counts = Counter(gaps[1:] or gaps)
+        return min(counts, key=lambda gap: (-counts[gap], gap))

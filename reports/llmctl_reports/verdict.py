@@ -15,12 +15,13 @@ MEAN_LIMIT = 0.02
 ABSOLUTE_LIMIT = 0.01
 """The mean absolute error allowed where the reference's mean loss is near zero."""
 MIN_POINTS = 10
+DIVERGED = "non-finite losses of the run"
 
 
 class Verdict(StrEnum):
     """What a check or a comparison comes to."""
 
-    PASS = "PASS"
+    PASS = "PASS"  # noqa: S105 - no password
     FAIL = "FAIL"
     INCONCLUSIVE = "INCONCLUSIVE"
 
@@ -59,12 +60,16 @@ def compare(run: RunLog, reference: RunLog) -> Comparison:
         alignment=alignment,
         statistics=numbers,
         checks=checks,
-        verdict=overall([check.result for check in checks]),
+        verdict=overall(checks),
     )
 
 
-def overall(results: Sequence[Verdict]) -> Verdict:
-    """INCONCLUSIVE outweighs FAIL, since what cannot be compared cannot be judged; then FAIL, then PASS."""
+def overall(checks: Sequence[Check]) -> Verdict:
+    """A run that lost its way to NaN failed, however little of it can be compared. Otherwise INCONCLUSIVE outweighs
+    FAIL: what cannot be compared cannot be judged."""
+    results = [check.result for check in checks]
+    if any(check.name == DIVERGED and check.result is Verdict.FAIL for check in checks):
+        return Verdict.FAIL
     for verdict in (Verdict.INCONCLUSIVE, Verdict.FAIL):
         if verdict in results:
             return verdict

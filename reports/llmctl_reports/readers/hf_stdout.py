@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from llmctl_reports.readers.common import final_beside, final_of, finite, lines_of, number, settle, whole
@@ -76,7 +77,7 @@ def _steps(losses: list[_Point], total: int | None) -> tuple[list[int], str]:
         return [step for step in own if step is not None], ""
     every = total // len(losses) if total and losses else 0
     bars = [point.step for point in losses if point.total == total and point.step]
-    if len(bars) == len(losses) and all(before < after for before, after in zip(bars, bars[1:], strict=False)):
+    if len(bars) == len(losses) and all(before < after for before, after in pairwise(bars)):
         return bars, "steps are those of the progress bar"
     if every and total == every * len(losses):
         return [

@@ -1,0 +1,159 @@
+"""The story of `llmctl report`: find the logs, compare them, write tables and pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmctl_reports import document, pictures, tables, words
+from llmctl_reports.as_json import as_json
+from llmctl_reports.errors import ReportError
+from llmctl_reports.readers import read_log
+from llmctl_reports.values import RunLog
+from llmctl_reports.verdict import Comparison, Verdict, compare
+
+from llmctl.errors import ExitCode, UsageError
+from llmctl.run.index import find_run
+
+FORMATS = ("md", "html", "json", "csv")
+LANGUAGES = ("en", "zh")
+EXIT_CODES = {
+    Verdict.PASS: ExitCode.OK,
+    Verdict.FAIL: ExitCode.FAILED,
+    Verdict.INCONCLUSIVE: ExitCode.INCONCLUSIVE,
+}
+
+
+@dataclass(frozen=True)
+class Report:
+    """A run's log and, if asked for, its comparison."""
+
+    run: RunLog
+    comparison: Comparison | None
+    folder: Path
+    """Where its files go unless the user says otherwise."""
+    title: str
+
+    @property
+    def exit_code(self) -> ExitCode:
+        return EXIT_CODES[self.comparison.verdict] if self.comparison else ExitCode.OK
+
+    @property
+    def json(self) -> str:
+        """The documented JSON."""
+        value = as_json([self.run], [self.comparison] if self.comparison else [])
+        return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+    @property
+    def verdict(self) -> str:
+        """One line, empty without a comparison."""
+        return words.verdict_line(self.comparison) if self.comparison else ""
+
+    def tables(self, lang: str) -> list[tables.Table]:
+        """Results and throughput."""
+        reference = self.comparison.reference if self.comparison else None
+        return [tables.results_table(self.run, reference, lang), tables.speed_table(self.run, reference, lang)]
+
+    def errors(self, lang: str) -> list[str]:
+        """Absolute and relative error, bias, and what was aligned; empty without a comparison."""
+        if self.comparison is None:
+            return []
+        return [
+            *tables.error_lines(self.comparison, lang),
+            words.bias_line(self.comparison, lang),
+            words.alignment_line(self.comparison, lang),
+        ]
+
+
+def make_report(given: str | None, reference: str | None, runs: Path | None) -> Report:
+    """Read and compare. `given` and `reference` are a run's id, its folder, or a log file; without `given` the newest
+    run. Raises UsageError for what cannot be found or read."""
+    source, folder = _find(given, runs)
+    other = _find(reference, runs)[0] if reference is not None else None
+    try:
+        run = read_log(source)
+        comparison = compare(run, read_log(other)) if other is not None else None
+    except ReportError as error:
+        raise UsageError(error.what, where=error.where, why=error.why, hint=error.hint) from None
+    return Report(run, comparison, folder, source.name if source.is_dir() else source.stem)
+
+
+def chosen_formats(text: str, output: Path | None) -> tuple[str, ...]:
+    """The formats of `--format`, or of the ending of `-o FILE`, or all. Raises UsageError for an unknown one."""
+    if not text:
+        ending = output.suffix.lstrip(".") if output and not output.is_dir() else ""
+        return (ending,) if ending in FORMATS else FORMATS
+    return _chosen("--format", text, FORMATS)
+
+
+def chosen_languages(text: str) -> tuple[str, ...]:
+    """The languages of `--lang`. Raises UsageError for an unknown one."""
+    return _chosen("--lang", text, LANGUAGES)
+
+
+def write_report(
+    report: Report, *, formats: Sequence[str], languages: Sequence[str], output: Path | None
+) -> list[Path]:
+    """Write the files and give their paths, the most readable first. `output` is a folder, or a file when its name
+    ends in the one format that is asked for. Raises UsageError when it cannot be written."""
+    single = output if output and [output.suffix.lstrip(".")] == list(formats) and not output.is_dir() else None
+    if single and len(languages) > 1 and single.suffix in (".md", ".html"):
+        raise UsageError("one file cannot hold two languages", where="--lang", hint="give a folder: -o FOLDER")
+    folder = single.parent if single else output or report.folder
+    drawn: dict[str, bytes] = {}
+    if "md" in formats or "html" in formats:
+        reference = report.comparison.reference if report.comparison else None
+        drawn["loss.png"] = pictures.loss_picture(report.run, reference)
+        if report.comparison:
+            drawn["errors.png"] = pictures.error_picture(report.comparison)
+    files: dict[Path, bytes] = {}
+    for lang in languages:
+        ending = "" if lang == "en" else f"_{lang}"
+        title = f"{words.WORDS[lang]['title']}: {report.title}"
+        content = document.blocks(report.run, report.comparison, lang)
+        if "html" in formats:
+            text = document.page(title, content, drawn, lang)
+            files[single or folder / f"report{ending}.html"] = text.encode()
+        if "md" in formats:
+            files[single or folder / f"report{ending}.md"] = document.markdown(title, content).encode()
+    if "json" in formats:
+        files[single or folder / "report.json"] = report.json.encode()
+    if "csv" in formats:
+        files[single or folder / "points.csv"] = tables.points_csv(report.run, report.comparison).encode()
+    if "md" in formats or not single:
+        files |= {folder / name: data for name, data in drawn.items()}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path, data in files.items():
+            path.write_bytes(data)
+    except OSError as error:
+        raise UsageError(
+            "the report cannot be written",
+            where=str(error.filename or folder),
+            why=error.strerror or str(error),
+            hint="give another folder: -o FOLDER",
+        ) from None
+    return list(files)
+
+
+def _find(given: str | None, runs: Path | None) -> tuple[Path, Path]:
+    """The log or run folder, and where a report on it goes."""
+    if given is not None and Path(given).exists():
+        path = Path(given)
+        if path.is_dir():
+            return path, path / "report"
+        return path, Path(f"report-{path.stem}")
+    if given is not None and ("/" in given or Path(given).suffix):
+        raise UsageError("no such file", where=given, hint="give a run (llmctl ps), a run's folder or a log file")
+    folder = find_run(given, runs)
+    return folder.root, folder.report
+
+
+def _chosen(option: str, text: str, known: Sequence[str]) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    for name in names:
+        if name not in known:
+            raise UsageError(f"unknown value {name!r}", where=option, hint=f"give some of {','.join(known)}")
+    return names
