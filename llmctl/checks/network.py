@@ -70,7 +70,7 @@ def judge_network(
     """Findings about pairs of nodes. `backend` None: only nodes were named; `interface`: the one that the recipe
     names."""
     names = [node.name for node in nodes]
-    found = _hostnames(facts, names) + _clocks(facts, names)
+    found = _hostnames(facts, names) + _clocks(facts, names) + _port(facts, names)
     if len(nodes) > 1:
         found += _named_interface(facts, names, interface) if interface else _interfaces(facts, nodes)
         found += _resolution(facts, names, backend) + _subnets(facts, nodes) + _rendezvous(facts, names)
@@ -97,7 +97,9 @@ def _hostnames(facts: Sequence[Fact], names: Sequence[str]) -> list[Finding]:
 def _resolution(facts: Sequence[Fact], names: Sequence[str], backend: str | None) -> list[Finding]:
     wrong: dict[str, str] = {}
     for node in names:
-        resolves: Mapping[str, list[str]] = value_of(facts, "network.resolves", node) or {}
+        resolves: Mapping[str, list[str]] | None = value_of(facts, "network.resolves", node)
+        if resolves is None:
+            continue
         for peer in names:
             own = own_addresses(facts, peer)
             got = resolves.get(peer, [])
@@ -171,6 +173,21 @@ def _subnets(facts: Sequence[Fact], nodes: Sequence[Node]) -> list[Finding]:
             title="the nodes are in different networks: " + ", ".join(f"{n} in {net}" for n, net in networks.items()),
             values=dict(networks),
             remedy="collectives want one network: name the nodes with their addresses in it, node1=10.0.0.1",
+        )
+    ]
+
+
+def _port(facts: Sequence[Fact], names: Sequence[str]) -> list[Finding]:
+    taken = any(f.name == "network.port" and f.node in names[:1] and f.value is None for f in facts)
+    if not taken:
+        return []
+    return [
+        Finding(
+            code="network.port.taken",
+            severity=Severity.ERROR,
+            title=f"{names[0]}: the port of the rendezvous is in use",
+            nodes=(names[0],),
+            remedy="leave cluster.master_port out, then a free one is chosen, or end what listens: ss -ltnp",
         )
     ]
 

@@ -72,25 +72,29 @@ def check_nodes(
     staged = staged or {}
     rows_of = _rows(recipe, paths, frozenset(staged), python, device)
     rows = [row for group in rows_of.values() for row in group]
+    expected = _expected(recipe, baseline, rows)
     prelude = activation(recipe) if recipe else None
     ports = _ports(recipe)
     asked = request([*rows, _present()], activation=prelude, ports=ports)
     told, errors = ask_all(ask, nodes, dict.fromkeys((node.name for node in nodes), asked))
     kind = device or (recipe.cluster.device if recipe else None)
-    kinds = {kind} if kind else {word for each in told.values() for word in _kinds(each)}
-    rows = [row for name, group in rows_of.items() for row in group if name in ("", *kinds)]
+    kind_of = dict.fromkeys(told, kind) if kind else _kinds_of(told)
     lead = nodes[0].name if nodes else ""
-    found = [
-        fact
-        for name, each in told.items()
-        for fact in _first_facts(name, [row for row in rows if name == lead or not row.first_only], each)
-    ]
+    applying: dict[str, Row] = {}
+    found: list[Fact] = []
+    for name, each in told.items():
+        own = [row for row in [*rows_of[""], *rows_of.get(kind_of[name] or "cpu", ())]
+               if name == lead or not row.first_only]  # fmt: skip
+        applying |= {row.name: row for row in own}
+        found += _first_facts(name, own, each)
     reached = [node for node in nodes if node.name in told]
     if len(reached) > 1:
-        found += _pairs(ask, reached, found, recipe)
+        facts_of_pairs, lost = _pairs(ask, reached, found, recipe)
+        found += facts_of_pairs
+        errors |= lost
     findings = [
         *_activation_findings(told),
-        *judge(rows, found, _expected(recipe, baseline, rows), _wanted(nodes, recipe, sum(staged.values()))),
+        *judge(list(applying.values()), found, expected, _wanted(nodes, recipe, sum(staged.values()))),
         *judge_network(
             found,
             reached,
@@ -206,9 +210,11 @@ def _present() -> Row:
     return Row(name="accelerator.kinds", run=PRESENT, parse=str.split, mode="told")
 
 
-def _kinds(told: Mapping[str, Any]) -> list[str]:
-    (fact,) = facts("", [_present()], told)
-    return list(fact.value or ())
+def _kinds_of(told: Mapping[str, Mapping[str, Any]]) -> dict[str, str | None]:
+    """The kind of devices that each node shows; a node that shows none is asked as the others are."""
+    shown = {name: facts(name, [_present()], each)[0].value or [] for name, each in told.items()}
+    others = [kind for kinds in shown.values() for kind in kinds]
+    return {name: next(iter([*kinds, *others]), None) for name, kinds in shown.items()}
 
 
 def _ports(recipe: Recipe | None) -> list[int]:
@@ -263,8 +269,11 @@ def _activation_findings(told: Mapping[str, Mapping[str, Any]]) -> list[Finding]
     ]
 
 
-def _pairs(ask: Ask, nodes: Sequence[Node], found: Sequence[Fact], recipe: Recipe | None) -> list[Fact]:
-    """The second round: names, logins of the first node, and whether its port can be reached."""
+def _pairs(
+    ask: Ask, nodes: Sequence[Node], found: Sequence[Fact], recipe: Recipe | None
+) -> tuple[list[Fact], dict[str, LlmctlError]]:
+    """The second round: names, logins of the first node, and whether its port can be reached; and the nodes that were
+    lost meanwhile."""
     names = [node.name for node in nodes]
     resolve = [Row(name=name, run=f"getent ahostsv4 {sh_quote(name)}", parse=parsers.resolved) for name in names]
     first, port = names[0], free_port(found, names[0])
@@ -278,7 +287,7 @@ def _pairs(ask: Ask, nodes: Sequence[Node], found: Sequence[Fact], recipe: Recip
         elif port is not None:
             network["connect"] = {"name": address, "port": port, "seconds": NETWORK_SECONDS - 1}
         asks[name] = request(rows, activation=None, ports=[], **network)
-    told, _ = ask_all(ask, nodes, asks)
+    told, lost = ask_all(ask, nodes, asks)
     facts_found = []
     for name, each in told.items():
         resolved = {fact.name: fact.value or [] for fact in facts(name, resolve, each)}
@@ -290,7 +299,7 @@ def _pairs(ask: Ask, nodes: Sequence[Node], found: Sequence[Fact], recipe: Recip
         if name == first:
             logins = {fact.name.removeprefix("ssh "): fact.error for fact in facts(name, _logins(nodes, recipe), each)}
             facts_found.append(Fact(name="ssh.from_first", node=name, value=logins, source="ssh -o BatchMode=yes"))
-    return facts_found
+    return facts_found, lost
 
 
 def _logins(nodes: Sequence[Node], recipe: Recipe | None) -> list[Row]:

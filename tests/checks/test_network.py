@@ -115,6 +115,17 @@ def test_a_port_that_cannot_be_reached_blocks() -> None:
     assert "port 29500 of node1 cannot be reached: node2: timed out" in finding.title
 
 
+def test_a_port_in_use_on_the_first_node_blocks() -> None:
+    facts = [fact("network.port", "node1", None), *two()]
+    assert codes(facts) == {"network.port.taken": Severity.ERROR}
+    assert codes([fact("network.port", "node2", None), *two()]) == {}
+
+
+def test_a_node_that_was_not_asked_for_names_is_not_accused() -> None:
+    facts = [each for each in two() if (each.name, each.node) != ("network.resolves", "node2")]
+    assert codes(facts) == {}
+
+
 def test_logins_of_the_first_node_block_pdsh_alone() -> None:
     facts = [*two(), fact("ssh.from_first", "node1", {"node1": None, "node2": "Permission denied (publickey)."})]
     assert codes(facts, backend=None) == {"ssh.from_first.wrong": Severity.WARNING}

@@ -156,6 +156,17 @@ def test_of_two_nobody_is_odd(three: Lab, check: Check, ascend) -> None:
     assert odd.values == {"node1": "8.2.RC1", "node2": "8.1.RC1"}
 
 
+def test_a_node_without_the_others_driver_is_asked_for_it_all_the_same(three: Lab, check: Check, ascend) -> None:
+    ascend(three.nodes[0])
+    result = check("node[1-2]")
+    assert finding(result, "driver.version.unknown").nodes == ("node2",)
+    assert finding(result, "accelerator.devices.unknown").nodes == ("node2",)
+
+
+def test_a_taken_rendezvous_port_blocks(check: Check, recipe) -> None:
+    assert finding(check(recipe(cluster="master_port: 22")), "network.port.taken").nodes == ("node1",)
+
+
 def test_what_the_recipe_expects_decides(three: Lab, check: Check, ascend, recipe) -> None:
     for node, cann in zip(three.nodes[:2], ["8.2.RC1", "8.1.RC1"], strict=True):
         ascend(node, cann=cann)
@@ -234,6 +245,14 @@ def test_an_unreachable_node_is_told_and_the_others_are_checked(three: Lab, chec
     assert set(result.errors) == {"gone"}
     assert isinstance(result.errors["gone"], NodeError)
     assert value(result, "network.connect", "node2") == {"error": None}
+
+
+def test_when_nobody_is_reached_pins_are_not_called_mistakes(three: Lab, check: Check, recipe) -> None:
+    path = Path(recipe(device="npu", cluster="expect: {cann: 8.2.RC1}"))
+    path.write_text(path.read_text().replace("[node1, node2]", f"['gone={three.nodes[0].address}:9']"))
+    result = check(str(path))
+    assert set(result.errors) == {"gone"}
+    assert result.facts == ()
 
 
 def test_a_node_without_python_is_told_and_the_others_are_checked(three: Lab, check: Check) -> None:
