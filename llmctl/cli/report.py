@@ -44,5 +44,7 @@ def report(
     dropped = ", ".join(f"{count} x {reason}" for reason, count in made.run.dropped.items())
     if dropped:
         typer.echo(f"left out of the run's log: {dropped}")
+    if made.suggested:
+        typer.echo(f"not compared; the recipe names a reference: llmctl report --compare {made.suggested}")
     typer.echo(f"report: {paths[0]}")
     raise typer.Exit(int(made.exit_code))

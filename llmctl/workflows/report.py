@@ -15,6 +15,7 @@ from llmctl_reports.values import RunLog
 from llmctl_reports.verdict import Comparison, Verdict, compare
 
 from llmctl.errors import ExitCode, UsageError
+from llmctl.run.folder import RunFolder
 from llmctl.run.index import find_run
 
 FORMATS = ("md", "html", "json", "csv")
@@ -35,6 +36,8 @@ class Report:
     folder: Path
     """Where its files go unless the user says otherwise."""
     title: str
+    suggested: str | None = None
+    """The reference that the run's recipe names, when it was not compared with anything."""
 
     @property
     def exit_code(self) -> ExitCode:
@@ -77,7 +80,8 @@ def make_report(given: str | None, reference: str | None, runs: Path | None) -> 
         comparison = compare(run, read_log(other)) if other is not None else None
     except ReportError as error:
         raise UsageError(error.what, where=error.where, why=error.why, hint=error.hint) from None
-    return Report(run, comparison, folder, source.name if source.is_dir() else source.stem)
+    title = source.name if source.is_dir() else source.stem
+    return Report(run, comparison, folder, title, None if other else _reference_of(source))
 
 
 def chosen_formats(text: str, output: Path | None) -> tuple[str, ...]:
@@ -149,6 +153,13 @@ def _find(given: str | None, runs: Path | None) -> tuple[Path, Path]:
         raise UsageError("no such file", where=given, hint="give a run (llmctl ps), a run's folder or a log file")
     folder = find_run(given, runs)
     return folder.root, folder.report
+
+
+def _reference_of(source: Path) -> str | None:
+    if not (source / "manifest.json").is_file():
+        return None
+    named = RunFolder(source).read_manifest().get("reference")
+    return named if isinstance(named, str) else None
 
 
 def _chosen(option: str, text: str, known: Sequence[str]) -> tuple[str, ...]:

@@ -59,9 +59,11 @@ def error_picture(comparison: Comparison) -> bytes:
     figure = _figure()
     axes = figure.subplots()
     steps, errors = relative_errors(comparison.alignment)
-    axes.axhspan(-100 * MEAN_LIMIT, 100 * MEAN_LIMIT, color=QUIET, alpha=0.15, linewidth=0, label="±2 %")
+    axes.axhspan(-100 * MEAN_LIMIT, 100 * MEAN_LIMIT, color=QUIET, alpha=0.15, linewidth=0, label="within ±2 %")
     axes.axhline(0, color=QUIET, linewidth=0.8)
     axes.plot(steps, [100 * error for error in errors], color=RUN_COLOUR, linewidth=1.2, marker=".", markersize=3)
+    reach = 115 * max(map(abs, errors), default=MEAN_LIMIT) or 100 * MEAN_LIMIT
+    axes.set_ylim(-reach, reach)
     axes.set(xlabel="step", ylabel="relative error (%)", title="Relative error of the loss, run against reference")
     axes.legend(frameon=False)
     return _png(figure)

@@ -1,0 +1,197 @@
+"""Alignment, arithmetic and verdicts, against independent computations and figures that were published."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from llmctl_reports.alignment import align
+from llmctl_reports.readers import read_log
+from llmctl_reports.statistics import statistics
+from llmctl_reports.tables import RESULTS, SPEED, error_lines, markdown_table, results_table, speed_table
+from llmctl_reports.values import NON_FINITE, Final, Meta, Record, RunLog
+from llmctl_reports.verdict import Verdict, compare
+from llmctl_reports.words import verdict_line
+
+LOGS = Path(__file__).resolve().parents[3] / "shared/samples/logs"
+real = pytest.mark.skipif(not LOGS.is_dir(), reason="the sample logs are not there")
+
+
+def log(losses: Sequence[float] | dict[int, float], **more: object) -> RunLog:
+    pairs = losses.items() if isinstance(losses, dict) else enumerate(losses, 1)
+    records = tuple(Record(step=step, loss=loss) for step, loss in pairs)
+    return RunLog(source="a", format="b", records=records, **more)  # type: ignore[arg-type]
+
+
+curves = st.lists(st.floats(0.1, 20), min_size=10, max_size=60)
+
+
+@given(curves)
+def test_a_log_against_itself_is_without_error(losses: list[float]) -> None:
+    found = compare(log(losses), log(losses))
+    numbers = found.statistics
+    assert (numbers.abs_error.max, numbers.rel_error.max, numbers.mean_rel_error, numbers.bias) == (0, 0, 0, 0)
+    assert (numbers.bias_low, numbers.bias_high) == (0, 0)
+    assert found.verdict is Verdict.PASS
+
+
+@given(curves, st.floats(0.5, 2), st.randoms(use_true_random=False))
+def test_scaling_both_changes_no_relative_error(losses: list[float], scale: float, chance: random.Random) -> None:
+    other = [loss * chance.uniform(0.9, 1.1) for loss in losses]
+    plain = statistics(align(log(other), log(losses)))
+    scaled = statistics(align(log([scale * x for x in other]), log([scale * x for x in losses])))
+    assert scaled.mean_rel_error == pytest.approx(plain.mean_rel_error, abs=1e-9)
+    assert scaled.rel_error.max == pytest.approx(plain.rel_error.max, abs=1e-9)
+    assert scaled.abs_error.mean == pytest.approx(scale * (plain.abs_error.mean or 0), abs=1e-9)
+
+
+@given(st.lists(st.floats(0.1, 20), min_size=40, max_size=90), st.sampled_from([2, 3, 5]))
+def test_a_coarser_log_is_held_against_block_means(losses: list[float], k: int) -> None:
+    coarse = {end: sum(losses[end - k : end]) / k for end in range(k, len(losses) + 1, k)}
+    for left, right in ((log(losses), log(coarse)), (log(coarse), log(losses))):
+        found = align(left, right)
+        assert found.steps == tuple(coarse)
+        assert found.left == pytest.approx(found.right)
+        assert (found.only_left, found.only_right, found.window) == (0, 0, k)
+
+
+def test_a_first_step_that_is_logged_alone_keeps_its_own_block() -> None:
+    fine = [float(n) for n in range(1, 31)]
+    found = align(log(fine), log({1: 1.0, 10: 6.0, 20: 15.5, 30: 25.5}))
+    assert found.steps == (1, 10, 20, 30)
+    assert found.left == found.right
+
+
+def test_windows_that_share_only_a_multiple_meet_there() -> None:
+    losses = [1 / n for n in range(1, 61)]
+    two = {end: math.fsum(losses[end - 2 : end]) / 2 for end in range(2, 61, 2)}
+    three = {end: math.fsum(losses[end - 3 : end]) / 3 for end in range(3, 61, 3)}
+    found = align(log(two), log(three))
+    assert (found.window, found.steps) == (6, tuple(range(6, 61, 6)))
+    assert found.left == pytest.approx(found.right)
+
+
+def test_a_missing_point_costs_its_block_and_nothing_else() -> None:
+    losses = {n: 1 / n for n in range(1, 31)}
+    coarse = {n: sum(losses[i] for i in range(n - 4, n + 1)) / 5 for n in range(5, 31, 5)}
+    del losses[7]
+    found = align(log(losses), log(coarse))
+    assert (found.steps, found.only_right) == ((5, 15, 20, 25, 30), 1)
+    assert found.left == pytest.approx(found.right)
+
+
+def test_the_arithmetic_against_pandas() -> None:
+    chance = np.random.default_rng(7)
+    right = 3 * np.exp(-np.arange(100) / 30) + 0.02
+    left = right * (1 + chance.normal(0, 0.01, 100))
+    numbers = statistics(align(log(left.tolist()), log(right.tolist())))
+    frame = pd.DataFrame({"left": left, "right": right}, index=np.arange(1, 101))
+    frame["absolute"] = (frame.left - frame.right).abs()
+    usable = frame[frame.right >= 0.05]
+    relative = usable.absolute / usable.right
+    assert numbers.abs_error.max == pytest.approx(frame.absolute.max())
+    assert numbers.abs_error.mean == pytest.approx(frame.absolute.mean())
+    assert numbers.abs_error.max_step == frame.absolute.idxmax()
+    assert numbers.rel_error.max == pytest.approx(relative.max())
+    assert numbers.rel_error.mean == pytest.approx(relative.mean())
+    assert numbers.rel_error.max_step == relative.idxmax()
+    assert numbers.mean_rel_error == pytest.approx(abs(frame.left.mean() / frame.right.mean() - 1))
+    blocks = (frame.left - frame.right).groupby(np.arange(100) // 10).mean()
+    half = 2.262157 * blocks.sem() / frame.right.mean()
+    assert numbers.bias_high == pytest.approx((numbers.bias or 0) + half)
+    assert numbers.bias_low == pytest.approx((numbers.bias or 0) - half)
+
+
+@real
+def test_real_pairs_give_the_known_figures() -> None:
+    """Two learning rates of ChatGLM2, and GPT-2 with and without DeepSpeed: both are known to be bad."""
+    states = LOGS / "trainer_state"
+    found = compare(read_log(states / "chatglm2_epoch50_5e-5"), read_log(states / "chatglm2_epoch50_1e-4"))
+    numbers = found.statistics
+    assert (numbers.points, round(numbers.abs_error.max or 0, 3), found.alignment.window) == (2380, 0.942, 10)
+    assert numbers.abs_error.mean == pytest.approx(0.0286, abs=5e-5)
+    assert numbers.mean_rel_error == pytest.approx(0.59, abs=5e-3)
+    assert (round(100 * (numbers.bias_low or 0)), round(100 * (numbers.bias_high or 0))) == (12, 106)
+    assert found.verdict is Verdict.FAIL
+    folder = LOGS / "megatron_deepspeed"
+    found = compare(
+        read_log(folder / "bigscience_meg3d_n16_ds-on.out"), read_log(folder / "bigscience_meg3d_n16_ds-off.out")
+    )
+    numbers = found.statistics
+    assert (numbers.points, found.alignment.only_left, found.alignment.only_right) == (49, 0, 13)
+    assert (round(numbers.abs_error.max or 0, 1), round(numbers.abs_error.mean or 0, 1)) == (21.2, 10.3)
+    assert (round(numbers.rel_error.max or 0, 2), round(numbers.rel_error.mean or 0, 2)) == (0.65, 0.43)
+    assert found.verdict is Verdict.FAIL
+
+
+STEADY = [2 + 1 / n for n in range(1, 31)]
+
+
+@pytest.mark.parametrize(
+    ("run", "reference", "verdict", "told"),
+    [
+        (log(STEADY), log([x * 1.019 for x in STEADY]), Verdict.PASS, "limit 2 %"),
+        (log(STEADY), log([x * 1.03 for x in STEADY]), Verdict.FAIL, "2.91 %"),
+        (log(STEADY[:9]), log(STEADY), Verdict.INCONCLUSIVE, "common points: 9, limit 10"),
+        (log({n + 50: x for n, x in enumerate(STEADY)}), log(STEADY), Verdict.INCONCLUSIVE, "unknown"),
+        (
+            log(STEADY, meta=Meta(global_batch=8)),
+            log(STEADY, meta=Meta(global_batch=16)),
+            Verdict.INCONCLUSIVE,
+            "global batch: 8, limit 16",
+        ),
+        (log(STEADY[:5], dropped={NON_FINITE: 1}), log(STEADY), Verdict.FAIL, "non-finite losses of the run: 1"),
+        (log(STEADY), log(STEADY, dropped={NON_FINITE: 1}), Verdict.INCONCLUSIVE, "losses of the reference: 1"),
+        (log([0.004] * 20), log([0.001] * 20), Verdict.PASS, "mean absolute error 0.003"),
+        (log([0.04] * 20), log([0.001] * 20), Verdict.FAIL, "mean absolute error 0.039"),
+    ],
+)
+def test_verdicts(run: RunLog, reference: RunLog, verdict: Verdict, told: str) -> None:
+    found = compare(run, reference)
+    assert found.verdict is verdict
+    assert verdict_line(found).startswith(f"{verdict}: ")
+    assert told in verdict_line(found)
+
+
+def test_what_differs_between_the_runs_is_told() -> None:
+    found = align(log(STEADY, meta=Meta(seed=1, device="npu")), log(STEADY, meta=Meta(seed=2, device="cuda")))
+    assert found.differences == {"seed": ("1", "2")}
+
+
+def test_the_results_table_and_the_error_lines_have_their_usual_form() -> None:
+    run = log(
+        [0.9032] * 20,
+        meta=Meta(device="npu"),
+        final=Final(epochs=10, train_loss=0.9032, train_samples_per_second=11.378, train_steps_per_second=0.022),
+    )
+    reference = log([0.9031] * 20, final=Final(epochs=10.0, train_loss=0.90312, train_samples_per_second=9.3))
+    lines = markdown_table(results_table(run, reference, "zh")).splitlines()
+    assert lines[0] == "| Device | total epochs | train loss | train samples per second | train steps per second |"
+    assert lines[2:] == ["| NPUs | 10.0 | 0.9032 | 11.378 | 0.022 |", "| Reference | 10.0 | 0.9031 | 9.3 | - |"]
+    assert len(RESULTS) == 5
+    found = compare(run, reference)
+    assert error_lines(found, "zh") == (
+        "绝对误差：最大值0.0001，平均值0.0001",
+        "相对误差：最大值0.0001，平均值0.0001",
+    )
+    assert error_lines(found, "en")[0] == "Absolute error: max 0.0001, mean 0.0001"
+
+
+def test_the_throughput_table_follows_from_the_time_of_a_step() -> None:
+    """Baichuan2-7B on eight devices: 32 samples of 4096 tokens in 6.973 s; the slow first steps do not count."""
+    meta = Meta(device="npu", model="Baichuan2-7B", world_size=8, global_batch=32, sequence_length=4096)
+    times = [90.0] * 5 + [6.973] * 995
+    records = tuple(Record(step=n, loss=1.0, seconds=t) for n, t in enumerate(times, 1))
+    run = RunLog(source="a", format="b", records=records, meta=meta)
+    reference = log([1.0] * 1000, final=Final(train_runtime=5915.0, train_samples_per_second=5.41))
+    table = speed_table(run, reference, "zh")
+    assert table.headings == SPEED["zh"]
+    assert table.rows[0] == ("NPUs", "Baichuan2-7B", "1000", "4.59", "2350", "6.973")
+    assert table.rows[1] == ("参考", "Baichuan2-7B", "1000", "5.41", "-", "5.915")

@@ -1,0 +1,177 @@
+"""Every format, in its spellings, with what is dropped and why."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from llmctl_reports.errors import ReportError
+from llmctl_reports.readers import read_log
+from llmctl_reports.readers.trainer_log import seconds_of
+from llmctl_reports.values import BROKEN, DUPLICATE, NON_FINITE, SKIPPED, SUPERSEDED, RunLog
+
+SHARED = Path(__file__).resolve().parents[3] / "shared"
+LOGS, REFERENCE = SHARED / "samples/logs", SHARED / "reference/llamafactory"
+
+
+def made(folder: Path, text: str, name: str = "a log 日志.txt") -> RunLog:
+    path = folder / name
+    path.write_text(text, encoding="utf-8", newline="")
+    return read_log(path)
+
+
+def points(log: RunLog) -> list[tuple[int, float]]:
+    return [(record.step, record.loss) for record in log.records]
+
+
+def step(number: int, loss: float, **more: object) -> str:
+    return json.dumps({"record": "step", "step": number, "loss": loss, **more}) + "\n"
+
+
+def run(resumed: int = 0, **more: object) -> str:
+    return json.dumps({"record": "run", "schema": 1, "resumed_from_step": resumed, **more}) + "\n"
+
+
+def test_own_records_after_a_resume(tmp_path: Path) -> None:
+    text = run(global_batch=8, device="npu") + step(1, 5) + step(2, 4) + step(3, 9) + step(4, 9)
+    text += (
+        run(2, global_batch=16) + step(3, 3.5, step_seconds=0.5, tokens=70) + step(4, float("nan")) + '{"record": "st'
+    )
+    log = made(tmp_path, text)
+    assert points(log) == [(1, 5), (2, 4), (3, 3.5)]
+    assert log.dropped == {SUPERSEDED: 2, NON_FINITE: 1, BROKEN: 1}
+    assert (log.meta.global_batch, log.records[2].seconds, log.records[2].tokens) == (16, 0.5, 70)
+    assert log.final.train_loss is None
+
+
+def test_a_run_folder_is_read_from_its_output(tmp_path: Path) -> None:
+    (tmp_path / "output").mkdir()
+    (tmp_path / "output/steps.jsonl").write_text(run() + step(1, 2.5))
+    (tmp_path / "trainer_log.jsonl").write_text('{"current_steps": 1, "loss": 9}\n')
+    assert points(read_log(tmp_path)) == [(1, 2.5)]
+
+
+STDOUT = {
+    "numbers": "{'loss': 2.5, 'grad_norm': 1.5, 'learning_rate': 5e-05, 'epoch': 0.5}",
+    "text": "{'loss': '2.5', 'grad_norm': '1.5', 'learning_rate': '5e-05', 'epoch': '0.5'}",
+    "prefixed": "[INFO|2024-11-26 22:09:01] x.py:157 >> {'loss': 2.5, 'grad_norm': 1.5, 'learning_rate': 5.0000e-05}",
+    "coloured": "\x1b[32m{'loss': 2.5, 'grad_norm': 1.5, 'learning_rate': 5e-05}\x1b[0m",
+}
+
+
+@pytest.mark.parametrize("spelling", STDOUT)
+@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
+def test_hf_output_in_its_spellings(tmp_path: Path, spelling: str, ending: str) -> None:
+    bars = ["Loading: 100%|##| 2/2 [00:00<00:00]", " 50%|## | 10/20 [00:01<00:01, 9it/s]", STDOUT[spelling]]
+    bars += ["100%|###| 20/20 [00:02<00:00, 9it/s] {'loss': nan}", "{'train_runtime': '12', 'train_loss': '2.5'}"]
+    log = made(tmp_path, ending.join(bars))
+    assert points(log) == [(10, 2.5)]
+    assert (log.records[0].grad_norm, log.records[0].learning_rate) == (1.5, 5e-05)
+    assert log.dropped == {NON_FINITE: 1}
+    assert (log.final.train_runtime, log.final.train_loss, log.meta.total_steps) == (12, 2.5, 20)
+
+
+def test_hf_output_without_steps_is_counted_and_told(tmp_path: Path) -> None:
+    log = made(tmp_path, "{'loss': 2.0, 'train_runtime': 3.0}\n{'loss': 1.0}\n")
+    assert points(log) == [(1, 2), (2, 1)]
+    assert "counted" in log.notes[0]
+    assert log.final.train_runtime is None
+
+
+def test_trainer_log_with_and_without_results_beside_it(tmp_path: Path) -> None:
+    lines = [{"current_steps": n, "total_steps": 20, "loss": 3 - n / 10, "lr": 1e-4, "epoch": n / 20} for n in (10, 20)]
+    end = {"current_steps": 20, "total_steps": 20, "epoch": 1.0, "elapsed_time": "1 day, 0:00:10", "throughput": "0.00"}
+    text = "\n".join(map(json.dumps, [*lines, lines[1], end])) + "\nhalf a li"
+    log = made(tmp_path, text)
+    assert points(log) == [(10, 2.0), (20, 1.0)]
+    assert log.dropped == {DUPLICATE: 1, BROKEN: 1}
+    assert (log.final.train_runtime, log.final.epochs, log.final.train_samples_per_second) == (86410, 1.0, None)
+    (tmp_path / "all_results.json").write_text('{"train_loss": 1.5, "train_runtime": 7, "epoch": 1.0}')
+    assert made(tmp_path, text).final.train_loss == 1.5
+    assert seconds_of("soon") is None
+
+
+def test_trainer_state(tmp_path: Path) -> None:
+    history = [{"step": 1, "loss": 2.0}, {"step": 1, "eval_loss": 7.0}, {"step": 2, "loss": 1.0}]
+    state = {
+        "max_steps": 2,
+        "log_history": [*history, {"step": 2, "train_loss": 1.5, "train_runtime": 4.0, "epoch": 1}],
+    }
+    log = made(tmp_path, json.dumps(state))
+    assert points(log) == [(1, 2), (2, 1)]
+    assert (log.final.train_loss, log.final.epochs) == (1.5, 1)
+    with pytest.raises(ReportError, match="no whole JSON"):
+        made(tmp_path, json.dumps(state)[:-5])
+
+
+def test_megatron_lines(tmp_path: Path) -> None:
+    common = "elapsed time per iteration (ms): {} | learning rate: 1.0E-05 | global batch size:  8"
+    text = f" iteration  1/ 9 | {common.format(900.0)} | number of skipped iterations: 1 |\n"
+    text += f"[rank3:3]:  iteration 2/ 9 | {common.format('500.5/900.0')} | lm loss: 1.25E+01 | grad norm: 2.5 |\n"
+    text += f"iteration 3/ 9 | {common.format(500)} | lm-loss: 1.2E+01 | loss scale: -1.0 | grad norm: 0.000 |\n"
+    text += f"iteration 4/ 9 | {common.format(500)} | grad norm: nan | number of skipped iterations: 0 |\n"
+    text += "iteration=5/9 | elapsed_time_per_iteration_ms=400.0 | lm loss=11.5 | global_batch_size= 8 |\n"
+    text += "Training epoch 1, iteration 0/999 | lr: 1e-4 | reduced_train_loss: 11.03\n"
+    log = made(tmp_path, text)
+    assert points(log) == [(2, 12.5), (3, 12.0), (5, 11.5)]
+    assert log.dropped == {SKIPPED: 1, NON_FINITE: 1}
+    assert [record.grad_norm for record in log.records] == [2.5, None, None]
+    assert [record.seconds for record in log.records] == [0.5005, 0.5, 0.4]
+    assert log.meta.global_batch == 8
+
+
+def test_a_file_without_losses_tells_what_was_tried(tmp_path: Path) -> None:
+    with pytest.raises(ReportError) as error:
+        made(tmp_path, "nothing here\n")
+    assert error.value.what == "no losses in this file"
+    assert "Megatron" in error.value.why
+    with pytest.raises(ReportError) as error:
+        made(tmp_path, run() + step(1, float("nan")))
+    assert "1 x non-finite loss" in error.value.why
+    with pytest.raises(ReportError, match="no log in this folder"):
+        read_log(tmp_path)
+    with pytest.raises(ReportError, match="no such file"):
+        read_log(tmp_path / "missing")
+
+
+REAL = [
+    ("trainer_state/chatglm2_epoch50_5e-5/trainer_state.json", 2380, (10, 3.9862), (23800, 0.0018), 0.07688915),
+    ("llamafactory/chatglm2_lora_epoch25_1e-4/trainer_log.jsonl", 1190, (10, 3.5663), (11900, 0.0023), 0.09297466),
+    ("llamafactory/qwen2.5-7b-medical-finetune/trainer_log.jsonl", 675, (10, 2.219), (6750, 1.5999), 1.69239172),
+    ("megatron_deepspeed/bigscience_meg3d_n16_ds-off.out", 62, (1, 12.44238), (62, 20.43871), None),
+    ("megatron_deepspeed/bigscience_zero_n16_nbs48.out", 3, (1, 12.52221), (3, 40.75231), None),
+    ("megatron/bigscience_meg_gpt2_base_n4.out", 19, (20, 12.03115), (200, 7.365868), None),
+    ("hf_stdout/ezpz_slides_hf_trainer_doc.md", 20, (1, 2.847), (20, 2.8064), 2.97723999),
+]
+
+
+@pytest.mark.skipif(not LOGS.is_dir(), reason="the sample logs are not there")
+@pytest.mark.parametrize(("name", "count", "first", "last", "train_loss"), REAL)
+def test_real_logs(
+    name: str, count: int, first: tuple[int, float], last: tuple[int, float], train_loss: float | None
+) -> None:
+    log = read_log(LOGS / name)
+    assert (len(log.records), points(log)[0], points(log)[-1]) == (count, first, last)
+    assert log.final.train_loss == (None if train_loss is None else pytest.approx(train_loss, abs=1e-8))
+
+
+@pytest.mark.skipif(not LOGS.is_dir(), reason="the sample logs are not there")
+def test_a_real_log_with_a_missing_loss_is_a_non_finite_run() -> None:
+    with pytest.raises(ReportError) as error:
+        read_log(LOGS / "megatron_deepspeed/issue396_nan_loss_missing_excerpt.TRANSCRIBED.log")
+    assert NON_FINITE in error.value.why
+
+
+@pytest.mark.skipif(not REFERENCE.is_dir(), reason="the reference logs are not there")
+@pytest.mark.parametrize("case", ["sft_full", "sft_lora", "pt_full", "dpo_lora"])
+def test_three_logs_of_one_real_run_agree(case: str) -> None:
+    state, log, output = (
+        read_log(REFERENCE / case / n) for n in ("trainer_state.json", "trainer_log.jsonl", "stdout.log")
+    )
+    assert points(state) == points(log)
+    assert [record.step for record in output.records] == [record.step for record in state.records]
+    for here, there in zip(output.records, state.records, strict=True):
+        assert here.loss == pytest.approx(there.loss, rel=5e-4)
+    mean = sum(record.loss for record in state.records) / len(state.records)
+    assert mean == pytest.approx(state.final.train_loss, abs=1e-6)
