@@ -14,7 +14,7 @@ def register(app: typer.Typer) -> None:
 
 def report(
     run: str | None = typer.Argument(
-        None, metavar="[RUN or LOG]", help="A run, its folder, or any training log; without it the newest run."
+        None, metavar="RUN|LOG", help="A run, its folder, or any training log; without it the newest run."
     ),
     compare: str | None = typer.Option(None, "--compare", metavar="REF", help="A run or log to hold it against."),
     formats: str = typer.Option(

@@ -1,0 +1,73 @@
+"""The real command: output, files and exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def log(folder: Path, name: str, factor: float, count: int = 20) -> Path:
+    path = folder / name
+    path.write_text(
+        "".join(
+            f" iteration {n}/ 99 | elapsed time per iteration (ms): 500.0 | global batch size: 8 "
+            f"| lm loss: {factor * (2 + 1 / n):.6E} | grad norm: 1.0 |\n"
+            for n in range(1, count + 1)
+        ),
+        encoding="utf-8",
+    )
+    return path
+
+
+@pytest.fixture
+def call(tmp_path: Path, run_llmctl: Run) -> Run:
+    env = os.environ | {"LLMCTL_HOME": str(tmp_path / "home")}
+    env.pop("LLMCTL_RUNS", None)
+    return lambda *words, code: run_llmctl("report", *words, cwd=tmp_path, env=env, code=code)
+
+
+def test_pass_writes_files_and_prints_tables_verdict_and_path(tmp_path: Path, call: Run) -> None:
+    run = log(tmp_path, "my run; echo foo.log", 1.0)
+    done = call(run, "--compare", log(tmp_path, "参考.log", 1.001), code=0)
+    lines = done.stdout.splitlines()
+    assert any(line.split() == ["Run", "-", "20", "16.00", "-", "0.500"] for line in lines)
+    assert "PASS: mean loss relative error 0.0999 % (limit 2 %) over 20 common points" in lines
+    assert lines[-1] == "report: report-my run; echo foo/report.html"
+    assert (tmp_path / "report-my run; echo foo/report.html").is_file()
+    assert "\x1b" not in done.stdout
+
+
+def test_fail_and_inconclusive(tmp_path: Path, call: Run) -> None:
+    run = log(tmp_path, "run.log", 1.0)
+    assert "FAIL: " in call(run, "--compare", log(tmp_path, "bad.log", 1.1), code=1).stdout
+    short = log(tmp_path, "short.log", 1.0, count=5)
+    assert "common points: 5, limit 10" in call(run, "--compare", short, code=4).stdout
+
+
+def test_json_is_all_that_is_printed(tmp_path: Path, call: Run) -> None:
+    run = log(tmp_path, "run.log", 1.0)
+    done = call(run, "--compare", log(tmp_path, "bad.log", 1.1), "--format", "json", code=1)
+    value = json.loads(done.stdout)
+    assert (value["schema"], value["comparisons"][0]["verdict"]) == (1, "FAIL")
+    assert json.loads(call(run, "--format", "json", code=0).stdout)["comparisons"] == []
+    assert {path.name for path in tmp_path.iterdir()} == {"run.log", "bad.log"}
+
+
+def test_mistakes_are_told(tmp_path: Path, call: Run) -> None:
+    (tmp_path / "empty.log").write_text("hello\n")
+    done = call("empty.log", code=2)
+    assert "no losses in this file" in done.stderr
+    assert "trainer_state.json" in done.stderr
+    assert "no such file" in call("missing.log", code=2).stderr
+    assert "there is no run yet" in call(code=2).stderr
+    run = log(tmp_path, "run.log", 1.0)
+    assert "no such file" in call(run, "--compare", "gone.log", code=2).stderr
+    assert "unknown value 'pdf'" in call(run, "--format", "pdf", code=2).stderr
+    assert list(tmp_path.glob("report-*")) == []

@@ -1,0 +1,101 @@
+"""Finding logs and writing files, without the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from llmctl.errors import ExitCode, UsageError
+from llmctl.workflows.report import chosen_formats, chosen_languages, make_report, write_report
+
+
+def write_run(folder: Path, factor: float = 1.0, count: int = 20, **manifest: object) -> Path:
+    """A run's folder with a manifest and the engine's records."""
+    (folder / "output").mkdir(parents=True)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    lines: list[dict[str, object]] = [{"record": "run", "device": "cpu", "global_batch": 8, "world_size": 1}]
+    lines += [
+        {"record": "step", "step": n, "loss": factor * (2 + 1 / n), "step_seconds": 0.1, "tokens": 100}
+        for n in range(1, count + 1)
+    ]
+    (folder / "output/steps.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMCTL_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_newest_run_an_id_and_a_folder(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    old = write_run(runs / "old-1", 1.5)
+    new = write_run(runs / "new-1", 1.0)
+    os.utime(old / "manifest.json", (1, 1))
+    assert make_report(None, None, runs).folder == new / "report"
+    assert make_report("old-1", None, runs).folder == old / "report"
+    assert make_report(str(old), None, None).run.records[0].loss == 4.5
+    made = make_report("old-1", "new-1", runs)
+    assert made.exit_code is ExitCode.FAILED
+    with pytest.raises(UsageError, match="no run"):
+        make_report("nobody", None, runs)
+
+
+def test_without_compare_the_reference_of_the_recipe_is_only_told(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "r", reference="/somewhere/ref.log")
+    made = make_report(str(folder), None, None)
+    assert (made.suggested, made.comparison, made.exit_code, made.verdict) == (
+        "/somewhere/ref.log",
+        None,
+        ExitCode.OK,
+        "",
+    )
+    assert make_report(str(folder), str(folder), None).suggested is None
+
+
+def test_files_of_two_languages_in_a_folder(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "运行 'a'")
+    made = make_report(str(folder), str(folder), None)
+    write_report(made, formats=chosen_formats("", None), languages=("en", "zh"), output=None)
+    assert {path.name for path in (folder / "report").iterdir()} == {
+        *("report.md", "report_zh.md", "report.html", "report_zh.html", "report.json"),
+        *("points.csv", "loss.png", "errors.png"),
+    }
+    assert "训练报告" in (folder / "report/report_zh.html").read_text(encoding="utf-8")
+    lines = (folder / "report/points.csv").read_text().splitlines()
+    assert lines[:2] == ["step,loss,reference_loss,absolute_error,relative_error", "1,3.0,3.0,0.0,0.0"]
+
+
+@pytest.mark.parametrize(
+    ("name", "files"),
+    [("x.html", {"x.html"}), ("x.json", {"x.json"}), ("x.csv", {"x.csv"}), ("x.md", {"x.md", "loss.png"})],
+)
+def test_one_file(tmp_path: Path, name: str, files: set[str]) -> None:
+    made = make_report(str(write_run(tmp_path / "r")), None, None)
+    output = tmp_path / "out" / name
+    write_report(made, formats=chosen_formats("", output), languages=("en",), output=output)
+    assert {path.name for path in output.parent.iterdir()} == files
+
+
+def test_mistakes(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "r")
+    made = make_report(str(folder), None, None)
+    with pytest.raises(UsageError, match="two languages"):
+        write_report(made, formats=("md",), languages=("en", "zh"), output=tmp_path / "a.md")
+    with pytest.raises(UsageError, match="cannot be written"):
+        write_report(made, formats=("json",), languages=("en",), output=folder / "manifest.json/x.json")
+    with pytest.raises(UsageError, match="unknown value 'pdf'"):
+        chosen_formats("md,pdf", None)
+    with pytest.raises(UsageError, match="unknown value 'fr'"):
+        chosen_languages("fr")
+    for given in ("missing.log", "no/such"):
+        with pytest.raises(UsageError, match="no such file"):
+            make_report(given, None, None)
+    (tmp_path / "empty.log").write_text("")
+    with pytest.raises(UsageError, match="no losses") as error:
+        make_report("empty.log", None, None)
+    assert "Megatron" in error.value.why
