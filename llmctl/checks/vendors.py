@@ -31,7 +31,7 @@ def _below_toolkits(*names: str) -> str:
 def _healthy(value: Any, node: str, wanted: Wanted) -> Complaint:
     slots = wanted.slots.get(node)
     if slots is not None and len(value) < slots:
-        return Severity.ERROR, f"has {len(value)} devices, the run wants {slots}"
+        return Severity.ERROR, f"has {len(value)} of the {slots} devices that the run wants"
     ill = [f"{number} ({device['health']})" for number, device in enumerate(value) if device["health"] != "OK"]
     if ill:
         return Severity.ERROR, f"devices are not well: {', '.join(ill)}"

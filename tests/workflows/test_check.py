@@ -224,6 +224,33 @@ def test_a_driver_at_the_place_that_its_install_pointer_names(three: Lab, check:
     assert value(check("node1"), "driver.version", "node1") == "25.0.rc1.1"
 
 
+def test_the_toolkit_that_the_activation_names_is_the_one_that_counts(three: Lab, check: Check, ascend, recipe) -> None:
+    for node in three.nodes[:2]:
+        ascend(node)
+        info = fixture("ascend_toolkit_install.info").replace("=8.2.RC1", "=8.5.0")
+        three.write(node, "/opt/npu/my cann/aarch64-linux/ascend_toolkit_install.info", info)
+    result = check(recipe(device="npu", cluster="activate: [\"export ASCEND_HOME_PATH='/opt/npu/my cann'\"]"))
+    assert value(result, "toolkit.version", "node2") == "8.5.0"
+    half = [each for each in result.findings if each.code == "kernels.version.wrong"]
+    assert [each.nodes for each in half] == [("node1",), ("node2",)]
+
+
+def test_gpus_are_counted_against_the_run_and_the_other_nodes(three: Lab, check: Check, recipe) -> None:
+    table = fixture("nvidia-smi_query.csv").splitlines()
+    tool = "/usr/local/bin/nvidia-smi"
+    try:
+        for node, lines in zip(three.nodes[:2], [table[:2], table[:3]], strict=True):
+            three.write(node, tool, "#!/bin/sh\ncat <<'E'\n" + "\n".join(lines) + "\nE\n", mode="755")
+        result = check(recipe(device="cuda"))
+    finally:
+        for node in three.nodes:
+            three.exec(node, f"rm -f {tool}")
+    assert finding(result, "accelerator.models.differs").nodes == ()
+    wrong = [each for each in result.findings if each.code == "accelerator.devices.wrong"]
+    assert {each.nodes[0]: each.severity for each in wrong} == {"node1": Severity.ERROR, "node2": Severity.WARNING}
+    assert "has 1 of the 2 devices that the run wants" in wrong[0].title
+
+
 @pytest.mark.parametrize("text", ["Version='; echo foo\n", "Version=$(touch /tmp/was-here)\n", "Version=版本 1\n"])
 def test_hostile_versions_are_only_text(three: Lab, check: Check, ascend, text: str) -> None:
     ascend(three.nodes[0])
