@@ -80,7 +80,7 @@ def make_report(given: str | None, reference: str | None, runs: Path | None) -> 
         comparison = compare(run, read_log(other)) if other is not None else None
     except ReportError as error:
         raise UsageError(error.what, where=error.where, why=error.why, hint=error.hint) from None
-    title = source.name if source.is_dir() else source.stem
+    title = source.resolve().name if source.is_dir() else source.stem
     return Report(run, comparison, folder, title, None if other else _reference_of(source))
 
 
@@ -151,7 +151,7 @@ def _find(given: str | None, runs: Path | None) -> tuple[Path, Path]:
         return path, Path(f"report-{path.stem}")
     if given is not None and ("/" in given or Path(given).suffix):
         raise UsageError("no such file", where=given, hint="give a run (llmctl ps), a run's folder or a log file")
-    folder = find_run(given, runs)
+    folder = find_run(given, runs or Path("runs"))
     return folder.root, folder.report
 
 

@@ -81,4 +81,4 @@ class RunLog:
         steps = [0, *(record.step for record in self.records)]
         gaps = [after - before for before, after in pairwise(steps)]
         counts = Counter(gaps[1:] or gaps)
-        return min(counts, key=lambda gap: (-counts[gap], gap))
+        return max(1, min(counts, key=lambda gap: (-counts[gap], gap)))

@@ -195,3 +195,7 @@ def test_the_throughput_table_follows_from_the_time_of_a_step() -> None:
     assert table.headings == SPEED["zh"]
     assert table.rows[0] == ("NPUs", "Baichuan2-7B", "1000", "4.59", "2350", "6.973")
     assert table.rows[1] == ("参考", "Baichuan2-7B", "1000", "5.41", "-", "5.915")
+
+
+def test_a_log_of_step_zero_alone_is_inconclusive() -> None:
+    assert compare(log({0: 1.0}), log(STEADY)).verdict is Verdict.INCONCLUSIVE

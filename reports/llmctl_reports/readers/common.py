@@ -98,7 +98,7 @@ def final_beside(path: Path) -> Final:
             try:
                 values = json.loads(file.read_text(encoding="utf-8"))
             except (OSError, ValueError):
-                continue
+                continue  # the log itself is whole; metrics that cannot be had are shown as a dash
             if isinstance(values, dict):
                 return final_of(values)
     return Final()

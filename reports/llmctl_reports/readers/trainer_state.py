@@ -21,7 +21,7 @@ def read(text: str, path: Path) -> RunLog:
     """All points of the log history. Raises ReportError when the JSON is broken."""
     try:
         state = json.loads(text)
-        history: list[dict[str, Any]] = state["log_history"]
+        history: list[dict[str, Any]] = [entry for entry in state["log_history"] if isinstance(entry, dict)]
     except (ValueError, KeyError, TypeError) as error:
         raise ReportError(
             "the file is no whole JSON",
