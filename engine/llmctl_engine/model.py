@@ -62,6 +62,7 @@ def _from_folder(path: str, dtype: torch.dtype, *, trust_remote_code: bool) -> A
 
 
 def _from_scratch(init: dict[str, Any], tokenizer: Tokenizer, dtype: torch.dtype) -> Any:
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
 
     values = {key: value for key, value in init.items() if key != "model_type"}
@@ -70,8 +71,8 @@ def _from_scratch(init: dict[str, Any], tokenizer: Tokenizer, dtype: torch.dtype
         config = AutoConfig.for_model(init.get("model_type", "llama"), **special | values)
         # Not `from_config`, which under ZeRO-3 draws other random weights than one process does.
         return MODEL_FOR_CAUSAL_LM_MAPPING[type(config)](config).to(dtype)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise EngineError(f"model.init makes no model: {error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, StrictDataclassError) as error:
+        raise EngineError(f"model.init makes no model: {' '.join(str(error).split())}") from error
 
 
 def _with_lora(model: Any, lora: LoraSettings) -> Any:

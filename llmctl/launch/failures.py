@@ -16,6 +16,8 @@ _TORCHRUN = re.compile(
 _DEEPSPEED = re.compile(r"exits with return code = (?P<code>-?\d+)")
 ECHO = re.compile(r"closed by peer|connection reset|socket timeout|timed out waiting|broken pipe", re.IGNORECASE)
 """What a rank says when another one is gone."""
+FOR_PEOPLE = ("EngineError", "Stopped")
+"""The engine's own errors: their message says what is wrong, a traceback would not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,12 +47,13 @@ def first_failure(reports: Mapping[str, NodeReport], logs: Mapping[str, str]) ->
         node, error = min(own, key=lambda pair: float(pair[1].get("time", 0)))
         rank = int(error["rank"])
         trace = str(error.get("traceback") or "").rstrip().splitlines()[-8:]
+        plain = error.get("type") in FOR_PEOPLE
         return Failure(
             node=node,
             rank=rank,
             exit_code=next((abs(code) for _, r, code in killed if r == rank), None),
-            message=f"{error.get('type', 'error')}: {error.get('message', '')}",
-            tail=tuple(trace) or _tail(logs, node, rank),
+            message=str(error["message"]) if plain else f"{error.get('type', 'error')}: {error.get('message', '')}",
+            tail=() if plain else tuple(trace) or _tail(logs, node, rank),
         )
     ended = [report for report in reports.values() if report.state in (State.FAILED, State.LOST)]
     if not ended:

@@ -14,6 +14,10 @@ from llmctl.remote.transport import Transport
 from llmctl.run.states import State
 
 MARKER = "LLMCTL-JSON "
+TAIL = 32 * 1024
+"""Bytes of each file's end that tell how a run stands."""
+FULL = 200 * 1024
+"""Bytes of one file's text after which there may be more; the supervisor gives at most 256 KiB at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,10 +87,11 @@ def start(job: Job, transports: Mapping[str, Transport], nodes: Sequence[str]) -
     return fan_out(nodes, one)
 
 
-def poll(job: Job, transport: Transport, offsets: Mapping[str, int]) -> NodeReport:
-    """One round trip to one node: its state and what its files hold behind `offsets`."""
+def poll(job: Job, transport: Transport, offsets: Mapping[str, int], tail: int | None = None) -> NodeReport:
+    """One round trip to one node: its state and what its files hold behind `offsets`, of a file without one all or its
+    last `tail` bytes."""
     node = transport.node.name
-    request = json.dumps({"offsets": dict(offsets)}).encode()
+    request = json.dumps({"offsets": dict(offsets), "tail": tail}).encode()
     answer = call(transport, job, "poll", job.run_dir, node, stdin=request, timeout=30)
     state = answer["state"] or {}
     return NodeReport(
@@ -118,12 +123,12 @@ def cancel(job: Job, transports: Mapping[str, Transport], grace: float) -> list[
 
 
 def states(job: Job, transports: Mapping[str, Transport]) -> list[Outcome[str, NodeReport]]:
-    """The state of every node of the run; a node that cannot be asked is an error."""
+    """The state of every node of the run with the ends of its files; a node that cannot be asked is an error."""
 
     def one(node: str) -> NodeReport:
         if node not in transports:
             raise NodeError("it was not reached", where=node, hint=f"llmctl check {node}")
-        return poll(job, transports[node], {})
+        return poll(job, transports[node], {}, TAIL)
 
     return fan_out(job.nodes, one)
 

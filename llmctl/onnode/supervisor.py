@@ -1,7 +1,8 @@
 """Start one node's part of a run, watch it, tell about it, end it. Standard library, Python 3.6, one file.
 
     supervisor.py start RUN_DIR NODE RANK SHELL    LLMCTL_RUN_ID in the environment; returns at once
-    supervisor.py poll RUN_DIR NODE                request on standard input: {"offsets": {file: bytes}}
+    supervisor.py poll RUN_DIR NODE                request on standard input: {"offsets": {file: bytes}, "tail": bytes};
+                                                   files without an offset begin `tail` bytes before their end
     supervisor.py cancel RUN_DIR NODE GRACE        LLMCTL_RUN_ID in the environment
     supervisor.py digest FOLDER                    the digest of a staged tree
 
@@ -217,7 +218,7 @@ def alive(state):
     )
 
 
-def poll(run_dir, node, offsets):
+def poll(run_dir, node, offsets, tail):
     """The node's state, and what its files hold behind the given offsets, whole lines only, bounded."""
     state = read_json(state_path(run_dir, node))
     if state and state["state"] == "RUNNING" and not alive(state):
@@ -228,10 +229,11 @@ def poll(run_dir, node, offsets):
     paths = {"logs/%s/%s" % (node, name): os.path.join(log_dir, name) for name in names if name.endswith(".log")}
     paths.update({"output/" + name: os.path.join(run_dir, "output", name) for name in FOLLOWED})
     for name, path in paths.items():
-        offset = offsets.get(name, 0)
-        if not os.path.exists(path) or os.path.getsize(path) == offset:
+        size = os.path.getsize(path) if os.path.exists(path) else 0
+        offset = offsets.get(name, 0 if tail is None else max(0, size - tail))
+        if size == offset:
             continue
-        if os.path.getsize(path) < offset:
+        if size < offset:
             offset = 0
         with open(path, "rb") as file:
             file.seek(offset)
@@ -289,7 +291,8 @@ def main(argv):
     if verb == "start":
         answer = start(words[0], words[1], int(words[2]), words[3])
     elif verb == "poll":
-        answer = poll(words[0], words[1], json.loads(sys.stdin.read())["offsets"])
+        request = json.loads(sys.stdin.read())
+        answer = poll(words[0], words[1], request["offsets"], request["tail"])
     elif verb == "cancel":
         answer = cancel(words[0], words[1], float(words[2]))
     elif verb == "digest":

@@ -13,7 +13,7 @@ from typing import Any
 from llmctl.errors import LlmctlError, UsageError
 from llmctl.launch.backends import BACKENDS
 from llmctl.launch.failures import Failure, first_failure
-from llmctl.launch.supervised import NodeReport
+from llmctl.launch.supervised import FULL, NodeReport
 from llmctl.remote.connect import connect_all
 from llmctl.remote.fanout import Outcome, fan_out
 from llmctl.remote.local import LocalTransport
@@ -73,18 +73,13 @@ def status(given: str | None, *, runs: Path | None, watcher: Watcher) -> RunStat
     """Ask the nodes about a run. One that ended while nobody watched is collected and noted now."""
     folder = find_run(given, runs)
     with opened(folder) as (live, errors):
-        texts, reports = _read_all(live, errors)
-        progress = Progress()
-        for name, text in texts:
-            if name == "output/steps.jsonl":
-                progress.feed(text)
         manifest = folder.read_manifest()
+        reports, logs = _ends(live, errors)
+        progress = Progress(total_steps=manifest.get("total_steps") or 0)
+        progress.feed(logs.pop("output/steps.jsonl", ""))
         known = State(manifest["state"])
         starters = {node: reports[node] for node in live.backend.starters(live.job) if node in reports}
         state = known if known in ENDED or errors else state_of(starters)
-        logs: dict[str, str] = {}
-        for name, text in texts:
-            logs[name] = logs.get(name, "") + text
         failure = first_failure(reports, logs) if state in (State.FAILED, State.LOST) else None
         if state in ENDED and known not in ENDED:
             ending = Ending(state=state, reports=reports, failure=failure, progress=progress)
@@ -197,11 +192,23 @@ def cancel(given: str, *, runs: Path | None, watcher: Watcher) -> tuple[RunFolde
     return folder, [*done, *unreached]
 
 
+def _ends(live: Live, errors: dict[str, LlmctlError]) -> tuple[dict[str, NodeReport], dict[str, str]]:
+    """Every node's report, and the ends of all files by name; nodes that give none go to `errors`."""
+    reports: dict[str, NodeReport] = {}
+    logs: dict[str, str] = {}
+    for outcome in live.backend.status(live.job, live.transports):
+        if outcome.value is not None:
+            reports[outcome.item] = outcome.value
+            logs |= outcome.value.texts
+        elif outcome.item not in errors and outcome.error is not None:
+            errors[outcome.item] = outcome.error
+    return reports, logs
+
+
 def _read_all(
-    live: Live, errors: dict[str, LlmctlError], offsets: dict[str, dict[str, int]] | None = None
+    live: Live, errors: dict[str, LlmctlError], offsets: dict[str, dict[str, int]]
 ) -> tuple[list[tuple[str, str]], dict[str, NodeReport]]:
-    """Everything that the nodes' files hold behind `offsets`, and every node's last report."""
-    offsets = {} if offsets is None else offsets
+    """Everything that the nodes' files hold behind `offsets` by now, and every node's last report."""
     texts: list[tuple[str, str]] = []
     reports: dict[str, NodeReport] = {}
     todo = [node for node in live.job.nodes if node in live.transports and node not in errors]
@@ -215,6 +222,6 @@ def _read_all(
             reports[outcome.item] = outcome.value
             texts += outcome.value.texts.items()
             offsets.setdefault(outcome.item, {}).update(outcome.value.offsets)
-            if outcome.value.texts:
+            if any(len(text.encode()) > FULL for text in outcome.value.texts.values()):
                 todo.append(outcome.item)
     return texts, reports

@@ -13,7 +13,6 @@ from llmctl.errors import UsageError
 from llmctl.recipe.schema import Recipe
 from llmctl.run.inputs import make_tree, survey
 
-
 ROW = {"instruction": "Q", "output": "A"}
 
 
