@@ -14,8 +14,8 @@ from llmctl_engine.watch import Watch
 
 
 class EngineTrainer(Trainer):  # type: ignore[misc]
-    """Differs from its base in two things: the labels are told to the loss before each forward pass, and a checkpoint
-    is written aside on every node and counts only when all nodes have theirs."""
+    """Differs from its base in two things: the labels are told to the loss before each forward pass; a checkpoint is
+    written aside on every node, counts only when all nodes have theirs, and is read where nodes share no files."""
 
     loss: LabelledLoss
     watch: Watch
@@ -42,12 +42,25 @@ class EngineTrainer(Trainer):  # type: ignore[misc]
             super()._save_checkpoint(model, trial)
         finally:
             self._writing = False
+        self._complete_deepspeed()
         group.barrier()
         for turn in (True, False):
             if group.local_rank() == 0 and (group.rank() == 0) is turn and self._written_aside():
                 checkpoint.publish(self.output, self.state.global_step, world_size=group.world_size())
                 checkpoint.prune(self.output, self.keep)
             group.barrier()
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Plain weights are written on the first node alone; the others get them when DDP joins the ranks."""
+        if group.rank() == 0 or any(Path(resume_from_checkpoint).glob("*.safetensors")):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _complete_deepspeed(self) -> None:
+        """DeepSpeed names its newest state in `latest` on the first node alone, and looks for it on all."""
+        written = checkpoint.aside(self.output) / f"checkpoint-{self.state.global_step}"
+        tag = f"global_step{self.state.global_step}"
+        if group.local_rank() == 0 and (written / tag).is_dir() and not (written / "latest").exists():
+            (written / "latest").write_text(tag, encoding="utf-8")
 
     def _written_aside(self) -> bool:
         return (checkpoint.aside(self.output) / f"checkpoint-{self.state.global_step}").is_dir()

@@ -56,9 +56,11 @@ def call(
     """One verb of `supervisor.py` on a node. Raises NodeError when it gives no answer."""
     script = sh_quote(f"{job.run_dir}/supervisor.py")
     python = sh_quote(job.python)
+    # Only what is started belongs to the run: whatever has its id in the environment ends with it.
+    identity = f"LLMCTL_RUN_ID={sh_quote(job.run_id)} " if verb == "start" else ""
     command = (
         f"P=$(command -v {python} || command -v python3) || {{ echo 'no python3' >&2; exit 127; }}; "
-        f'LLMCTL_RUN_ID={sh_quote(job.run_id)} exec "$P" {script} {verb} {" ".join(map(sh_quote, words))}'
+        f'{identity}exec "$P" {script} {verb} {" ".join(map(sh_quote, words))}'
     )
     result = transport.run(command, stdin=stdin, timeout=timeout)
     _, marker, answer = result.stdout.rpartition("\n" + MARKER)
@@ -112,7 +114,7 @@ def cancel(job: Job, transports: Mapping[str, Transport], grace: float) -> list[
     Processes that survive are a NodeError."""
 
     def one(node: str) -> int:
-        answer = call(transports[node], job, "cancel", job.run_dir, node, str(grace), timeout=grace + 45)
+        answer = call(transports[node], job, "cancel", job.run_dir, node, str(grace), job.run_id, timeout=grace + 45)
         if answer["left"]:
             raise NodeError(
                 f"{len(answer['left'])} processes cannot be ended", where=node, why=f"pids {answer['left']}"

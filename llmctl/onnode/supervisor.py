@@ -3,7 +3,7 @@
     supervisor.py start RUN_DIR NODE RANK SHELL    LLMCTL_RUN_ID in the environment; returns at once
     supervisor.py poll RUN_DIR NODE                request on standard input: {"offsets": {file: bytes}, "tail": bytes};
                                                    files without an offset begin `tail` bytes before their end
-    supervisor.py cancel RUN_DIR NODE GRACE        LLMCTL_RUN_ID in the environment
+    supervisor.py cancel RUN_DIR NODE GRACE RUN_ID
     supervisor.py digest FOLDER                    the digest of a staged tree
 
 Each prints one JSON object behind MARKER. It never ends a process by name: only those whose environment holds this
@@ -251,14 +251,15 @@ def poll(run_dir, node, offsets, tail):
     return {"state": state, "files": files, "errors": errors, "time": time.time()}
 
 
-def cancel(run_dir, node, grace):
-    """End every process of the run on this node. The supervisor stays to write down what became of its child."""
+def cancel(run_dir, node, grace, run_id):
+    """End every process of the run on this node. The supervisor stays to write down what became of its child; it would
+    end this process too if that had the run's id in its environment."""
     state = read_json(state_path(run_dir, node))
     spare = family()
     if state and alive(state):
         open(cancel_path(run_dir, node), "w").close()
         spare.add(state["supervisor"]["pid"])
-    result = end_processes(os.environ["LLMCTL_RUN_ID"], spare, grace)
+    result = end_processes(run_id, spare, grace)
     deadline = time.time() + 8
     while state and time.time() < deadline and alive(read_json(state_path(run_dir, node)) or state):
         time.sleep(0.1)
@@ -294,7 +295,7 @@ def main(argv):
         request = json.loads(sys.stdin.read())
         answer = poll(words[0], words[1], request["offsets"], request["tail"])
     elif verb == "cancel":
-        answer = cancel(words[0], words[1], float(words[2]))
+        answer = cancel(words[0], words[1], float(words[2]), words[3])
     elif verb == "digest":
         answer = {"digests": [digest(folder) for folder in words]}
     else:

@@ -216,10 +216,11 @@ def _kinds_of(told: Mapping[str, Mapping[str, Any]]) -> dict[str, str | None]:
 
 
 def _ports(recipe: Recipe | None) -> list[int]:
-    """Ports to try for the rendezvous: the recipe's own alone, else some from the range that nobody registers."""
+    """Ports to try for the rendezvous: the recipe's own alone, else some at random from torch's 29500 on, so that two
+    runs that start at the same time do not meet."""
     if recipe is not None and recipe.cluster.master_port:
         return [recipe.cluster.master_port]
-    return [29500, *(20000 + secrets.randbelow(12000) for _ in range(20))]
+    return [29500 + secrets.randbelow(500) for _ in range(20)]
 
 
 def _expected(recipe: Recipe | None, baseline: Sequence[Fact], rows: Sequence[Row]) -> dict[str, Any]:
