@@ -33,6 +33,14 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test touches the index, the keys or the inventory of whoever runs it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LLMCTL_HOME", str(tmp_path_factory.mktemp("llmctl-home")))
+        yield
+
+
 def llmctl(
     *words: str | Path,
     env: Mapping[str, str] | None = None,

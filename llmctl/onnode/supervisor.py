@@ -239,7 +239,8 @@ def poll(run_dir, node, offsets, tail):
             file.seek(offset)
             data = file.read(POLL_BYTES)
         whole = data.rfind(b"\n") + 1
-        if whole == 0 and (len(data) == POLL_BYTES or state is None or state["state"] != "RUNNING"):
+        over = state is None or state["state"] != "RUNNING"
+        if (whole == 0 and len(data) == POLL_BYTES) or (over and len(data) < POLL_BYTES):
             whole = len(data)
         if whole:
             files[name] = {"offset": offset + whole, "text": data[:whole].decode("utf-8", "replace")}

@@ -1,0 +1,90 @@
+"""Who failed first, from what nodes and launchers told. The launchers' texts are from real runs, shortened."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llmctl.launch.failures import first_failure
+from llmctl.launch.supervised import NodeReport
+from llmctl.run.states import State
+
+TORCHRUN = """W1121 torch/distributed/elastic/multiprocessing/api.py:897] Sending process 11 closing signal SIGTERM
+torch.distributed.elastic.multiprocessing.errors.ChildFailedError:
+llmctl_engine FAILED
+Root Cause (first observed failure):
+[0]:
+  time      : 2026-11-21_07:40:03
+  host      : node2
+  rank      : 1 (local_rank: 0)
+  exitcode  : -9 (pid: 1247)
+  error_file: <N/A>
+"""
+DEEPSPEED = (
+    "[2026-11-21 07:40:03,000] [ERROR] [launch.py:319:sigkill_handler] ['python3'] exits with return code = -9\n"
+)
+
+
+def error(rank: int, time: float, message: str, kind: str = "RuntimeError") -> dict[str, Any]:
+    return {"rank": rank, "type": kind, "message": message, "traceback": "Traceback\n  line\n", "time": time}
+
+
+def report(node: str, *errors: dict[str, Any], state: State = State.FAILED, ended: float = 5.0) -> NodeReport:
+    return NodeReport(node=node, state=state, exit_code=1, ended=ended, errors=errors)
+
+
+def test_a_killed_rank_comes_before_those_that_miss_it() -> None:
+    reports = {
+        "node1": report("node1", error(0, 1.0, "Connection closed by peer [10.0.0.2]:2345")),
+        "node2": report("node2"),
+    }
+    found = first_failure(reports, {"logs/node2/launcher.log": TORCHRUN, "logs/node2/rank1.log": "a\nstep 3\n"})
+    assert found is not None
+    assert (found.node, found.rank, found.exit_code) == ("node2", 1, 137)
+    assert found.message == "ended by signal 9"
+    assert found.tail == ("a", "step 3")
+
+
+def test_deepspeed_tells_the_signal_but_not_the_rank() -> None:
+    found = first_failure({"node1": report("node1")}, {"logs/node1/launcher.log": DEEPSPEED})
+    assert found is not None
+    assert (found.node, found.rank, found.exit_code) == ("node1", None, 137)
+
+
+def test_the_earliest_error_of_its_own_is_the_cause() -> None:
+    reports = {
+        "node1": report("node1", error(0, 3.0, "out of memory"), error(1, 1.0, "Broken pipe")),
+        "node2": report("node2", error(2, 2.0, "no such file")),
+    }
+    found = first_failure(reports, {})
+    assert found is not None
+    assert (found.node, found.rank, found.message) == ("node2", 2, "RuntimeError: no such file")
+    assert found.tail == ("Traceback", "  line")
+
+
+def test_errors_for_people_come_without_a_traceback() -> None:
+    told = report("node1", error(0, 1.0, "no good row", "EngineError"))
+    found = first_failure({"node1": told}, {"logs/node1/rank0.log": "noise\n"})
+    assert found is not None
+    assert (found.message, found.tail) == ("no good row", ())
+
+
+def test_only_echoes_leave_the_first_of_them() -> None:
+    reports = {
+        "node1": report("node1", error(0, 2.0, "socket timeout")),
+        "node2": report("node2", error(1, 1.0, "reset")),
+    }
+    found = first_failure(reports, {})
+    assert found is not None
+    assert found.node == "node2"
+
+
+def test_a_node_that_says_nothing_is_named_with_its_exit_code_and_log() -> None:
+    reports = {"node1": report("node1", ended=9.0), "node2": report("node2", ended=4.0)}
+    found = first_failure(reports, {"logs/node2/launcher.log": "launch: no python3 on node2\n"})
+    assert found is not None
+    assert (found.node, found.rank, found.message) == ("node2", None, "ended with exit code 1")
+    assert found.tail == ("launch: no python3 on node2",)
+
+
+def test_nothing_failed() -> None:
+    assert first_failure({"node1": report("node1", state=State.SUCCEEDED)}, {}) is None

@@ -1,0 +1,157 @@
+"""The supervisor itself, on this machine: it outlives its caller, tells what happens, and ends only its own run."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmctl.launch import supervised
+from llmctl.launch.supervised import Job, NodeReport
+from llmctl.recipe.hosts import Node
+from llmctl.remote.local import LocalTransport
+from llmctl.resources import onnode_file
+from llmctl.run.states import State
+
+HERE = LocalTransport(Node(name="here"))
+
+
+@pytest.fixture
+def make_job(tmp_path: Path) -> Callable[..., Job]:
+    """A run folder with the supervisor and a `launch.sh` of a test's own."""
+
+    def make(script: str, name: str = "run") -> Job:
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "launch.sh").write_text(script)
+        (folder / "supervisor.py").write_bytes(onnode_file("supervisor.py").read_bytes())
+        run_id = f"{name}-{os.getpid()}-{time.monotonic_ns()}"
+        return Job(run_id=run_id, run_dir=str(folder), nodes=("here",), python=sys.executable, shell="sh")
+
+    return make
+
+
+def start(job: Job) -> None:
+    (outcome,) = supervised.start(job, {"here": HERE}, ["here"])
+    assert outcome.error is None, outcome.error
+
+
+def until(job: Job, done: Callable[[NodeReport], bool]) -> NodeReport:
+    deadline = time.monotonic() + 30
+    while True:
+        report = supervised.poll(job, HERE, {})
+        if done(report):
+            return report
+        assert time.monotonic() < deadline, report
+        time.sleep(0.1)
+
+
+def ended(report: NodeReport) -> bool:
+    return report.state not in (State.RUNNING, None)
+
+
+def test_exit_code_log_and_environment_are_told(make_job: Callable[..., Job]) -> None:
+    job = make_job('echo "rank $1 of $LLMCTL_RUN_ID on $LLMCTL_NODE"; mkdir -p "$LLMCTL_LOG_DIR"; exit 7')
+    start(job)
+    report = until(job, ended)
+    assert (report.state, report.exit_code) == (State.FAILED, 7)
+    assert report.texts["logs/here/launcher.log"] == f"rank 0 of {job.run_id} on here\n"
+
+
+def test_a_run_is_started_once(make_job: Callable[..., Job]) -> None:
+    job = make_job("sleep 60")
+    start(job)
+    (again,) = supervised.start(job, {"here": HERE}, ["here"])
+    assert "it runs already" in str(again.error)
+    (stopped,) = supervised.cancel(job, {"here": HERE}, 5)
+    assert stopped.error is None
+
+
+def test_cancel_ends_its_own_run_only_and_is_noted(make_job: Callable[..., Job]) -> None:
+    mine, other = make_job("sleep 60 & sleep 60; wait", "mine"), make_job("sleep 60", "other")
+    start(mine)
+    start(other)
+    stranger = subprocess.Popen(["sleep", "60"])
+    try:
+        (outcome,) = supervised.cancel(mine, {"here": HERE}, 5)
+        assert outcome.error is None
+        assert outcome.value is not None
+        assert outcome.value >= 3
+        assert until(mine, ended).state is State.CANCELLED
+        assert supervised.poll(other, HERE, {}).state is State.RUNNING
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+        supervised.cancel(other, {"here": HERE}, 5)
+
+
+def test_what_ignores_sigterm_is_killed(make_job: Callable[..., Job]) -> None:
+    job = make_job("trap '' TERM; echo armed; while :; do sleep 1; done")
+    start(job)
+    until(job, lambda report: "armed" in report.texts.get("logs/here/launcher.log", ""))
+    (outcome,) = supervised.cancel(job, {"here": HERE}, 1)
+    assert outcome.error is None
+    assert until(job, ended).exit_code == 137
+
+
+def test_a_supervisor_that_was_killed_is_lost(make_job: Callable[..., Job]) -> None:
+    job = make_job("sleep 60")
+    start(job)
+    state = json.loads((Path(job.run_dir) / "state" / "here.json").read_text())
+    os.kill(state["supervisor"]["pid"], 9)
+    assert until(job, ended).state is State.LOST
+    supervised.cancel(job, {"here": HERE}, 2)
+
+
+def test_logs_come_in_whole_lines_behind_the_offsets(make_job: Callable[..., Job]) -> None:
+    job = make_job('printf "one\\ntwo\\nthr"; sleep 60')
+    start(job)
+    first = until(job, lambda report: bool(report.texts))
+    assert first.texts["logs/here/launcher.log"] == "one\ntwo\n"
+    again = supervised.poll(job, HERE, first.offsets)
+    assert "logs/here/launcher.log" not in again.texts
+    supervised.cancel(job, {"here": HERE}, 2)
+    rest = until(job, lambda report: ended(report))
+    assert rest.texts["logs/here/launcher.log"].startswith("one\ntwo\nthr")
+    assert supervised.poll(job, HERE, {}, 3).texts["logs/here/launcher.log"] == "thr"
+
+
+def test_errors_of_ranks_are_told_and_cleared_by_the_next_start(make_job: Callable[..., Job]) -> None:
+    job = make_job(
+        "[ -e again ] && exit 0; touch again\n"
+        """echo '{"rank": 3, "message": "x"}' > "$LLMCTL_LOG_DIR/rank3.error.json"; exit 1"""
+    )
+    start(job)
+    assert until(job, ended).errors == ({"rank": 3, "message": "x"},)
+    start(job)
+    report = until(job, lambda r: r.state is State.SUCCEEDED)
+    assert report.errors == ()
+
+
+def test_digests_are_those_of_the_launcher(tmp_path: Path, make_job: Callable[..., Job]) -> None:
+    from llmctl.run.inputs import make_tree
+
+    job = make_job("")
+    folder = tmp_path / "t"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "deep" / "数据").write_bytes(b"x" * 3_000_000)
+    (folder / "a").write_bytes(b"")
+    told: dict[str, Any] = supervised.call(HERE, job, "digest", str(folder), str(tmp_path / "none"))
+    tree = make_tree({"deep/数据": folder / "deep" / "数据", "a": folder / "a"})
+    assert told["digests"] == [tree.digest, None]
+
+
+def test_a_folder_without_supervisor_is_an_error(tmp_path: Path) -> None:
+    job = Job(run_id="x", run_dir=str(tmp_path), nodes=("here",), python=sys.executable, shell="sh")
+    (outcome,) = supervised.states(job, {"here": HERE})
+    assert "gave no answer to poll" in str(outcome.error)
+    (unreached,) = supervised.states(job, {})
+    assert "was not reached" in str(unreached.error)
