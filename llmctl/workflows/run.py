@@ -226,7 +226,10 @@ def _start(
             write_json(folder.facts(name), facts)
         for path, text in planned.files.items():
             (folder.root / path).write_text(text, encoding="utf-8")
-        _raise(stage(job, _cargo(planned), transports, lambda node, what: teller.step(f"{node}: copying {what}")))
+        staged = stage(job, _cargo(planned), transports, lambda node, what: teller.step(f"{node}: copying {what}"))
+        _raise(staged)
+        for outcome in staged:
+            teller.step(f"{outcome.item}: {outcome.value}")
         teller.step(f"starting {plan.world_size} processes")
         _raise(backend.submit(job, transports))
     except BaseException:

@@ -108,6 +108,27 @@ def test_a_resumed_run_on_two_nodes_is_the_uninterrupted_one(zero: int | None, l
     assert len(losses(run)) == 24
 
 
+def test_nodes_that_share_a_file_system_are_served_once(fresh_lab: Factory, tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    lab = fresh_lab(count=2, shared=shared)
+    set_up(lab)
+    recipe = write_recipe(
+        tmp_path, lab, cluster={"workdir": str(shared)}, train={"save_steps": 10, "save_total_limit": 1}
+    )
+    done = llmctl("run", recipe, "--runs", tmp_path / "runs", env=lab.env, code=0)
+    assert "node2: shares its file system with node1" in done.stdout
+    assert "node2: copying" not in done.stdout
+    run = only_run(tmp_path / "runs")
+    output = shared / "runs" / run.name / "output"
+    assert [path.name for path in output.glob("checkpoint-*")] == ["checkpoint-24"]
+    assert {path.name for path in (output / "checkpoint-24").glob("rng_state_*")} == {
+        "rng_state_0.pth",
+        "rng_state_1.pth",
+    }
+    assert len(losses(run)) == 24
+
+
 def test_an_unreachable_node_stops_the_start_and_leaves_nothing(lab: Lab, tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path, lab, cluster={"nodes": ["node1", "node9=127.0.0.1:1"]})
     done = llmctl("run", recipe, "--runs", tmp_path / "runs", env=lab.env, code=5)
