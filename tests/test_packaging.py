@@ -107,7 +107,7 @@ def test_the_commands_run_without_the_engine_libraries(installed: Path, tmp_path
     assert (tmp_path / "out/launch.sh").is_file()
 
 
-@pytest.mark.parametrize("command", ["check", "run", "setup-nodes", "ps"])
+@pytest.mark.parametrize("command", ["check", "run", "setup-nodes", "ps", "report"])
 def test_the_help_of_a_command_runs_without_the_engine_libraries(command: str, installed: Path, tmp_path: Path) -> None:
     assert f"llmctl {command}" in call(installed / "llmctl", command, "--help", cwd=tmp_path)
 
@@ -124,3 +124,13 @@ def test_the_shipped_quickstart_is_complete(installed: Path, tmp_path: Path) -> 
     told = call(installed / "llmctl", "run", recipe, "--dry-run", cwd=tmp_path, LLMCTL_HOME=str(tmp_path / "home"))
     assert "launch.sh 0" in told
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_report_is_made_without_the_engine_libraries(installed: Path, tmp_path: Path) -> None:
+    code = "from llmctl.resources import data_dir; print(data_dir('recipes') / 'data/quickstart/reference/steps.jsonl')"
+    log = call(installed / "python", "-c", code, cwd=tmp_path).strip()
+    told = call(
+        installed / "llmctl", "report", log, "--compare", log, "-o", "out", cwd=tmp_path, LLMCTL_HOME=str(tmp_path)
+    )
+    assert told.splitlines()[-2].startswith("PASS: ")
+    assert (tmp_path / "out" / "report.html").is_file()
