@@ -178,10 +178,11 @@ def logs(
 
 def cancel(given: str, *, runs: Path | None, watcher: Watcher) -> tuple[RunFolder, list[Outcome[str, int]]]:
     """End a run on all its nodes. Each outcome is how many processes were ended; a node that was not reached is an
-    error, and the run then keeps its state. Raises UsageError for a run that has ended."""
+    error, and the run then keeps its state. A lost run may still have processes. Raises UsageError for a run that has
+    ended otherwise."""
     folder = find_run(given, runs)
     known = State(folder.read_manifest()["state"])
-    if known in ENDED:
+    if known in ENDED and known is not State.LOST:
         raise UsageError(f"{folder.run_id} has ended: {known}", hint="llmctl ps")
     with opened(folder) as (live, errors):
         unreached = [Outcome[str, int](node, error=error) for node, error in errors.items()]

@@ -28,7 +28,7 @@ from llmctl.run.folder import RunFolder, write_json
 from llmctl.run.states import State
 from llmctl.workflows.check import CheckResult, check_nodes
 from llmctl.workflows.follow import GRACE, Ending, Follower, Watcher
-from llmctl.workflows.manifest import first_manifest, note_state
+from llmctl.workflows.manifest import first_manifest, note_state, read_job
 from llmctl.workflows.render import Draft, draft, runs_folder
 
 
@@ -93,6 +93,8 @@ def begin(request: RunRequest, teller: Teller) -> Live:
     login = {"user": recipe.cluster.user, "port": recipe.cluster.port}
     transports = open_all(planned.nodes, login, local=recipe.launch.backend == "local")
     try:
+        if request.resume is not None:
+            _assert_over(request.resume, transports)
         checked = _check(planned, transports, request.allow_drift, teller)
         planned = _draft(
             request,
@@ -162,6 +164,20 @@ def connect_one(node: Node, login: Mapping[str, Any], *, local: bool) -> Transpo
     return LocalTransport(node) if local else connect(node, user=login["user"], port=login["port"])
 
 
+def _assert_over(folder: RunFolder, transports: Mapping[str, Transport]) -> None:
+    """Raise UsageError when something of the run still runs on a node: it is neither started twice nor ended here."""
+    job, _, manifest = read_job(folder)
+    backend: Backend = BACKENDS[manifest["backend"]]()
+    known = {node: transport for node, transport in transports.items() if node in job.nodes}
+    told = [outcome.value for outcome in backend.status(job, known) if outcome.value]
+    running = [report.node for report in told if report.state is State.RUNNING]
+    if running:
+        raise UsageError(
+            f"{folder.run_id} is still running on {', '.join(running)}",
+            hint=f"llmctl logs {folder.run_id} -f, or llmctl cancel {folder.run_id}",
+        )
+
+
 def _draft(request: RunRequest, **found: Any) -> Draft:
     if request.resume is None:
         return draft(request.source, sets=request.sets, runs=request.runs, **found)
@@ -220,6 +236,8 @@ def _start(
     try:
         teller.step(f"staging {plan.run_id}")
         manifest = first_manifest(planned, job, sets=request.sets, allowed=request.allow_drift)
+        if request.resume is not None:
+            manifest["created"] = folder.read_manifest()["created"]
         note_state(folder, State.STAGING, **manifest)
         for name in names:
             facts = [asdict(fact) for fact in checked.facts if fact.node == name]

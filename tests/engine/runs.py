@@ -73,6 +73,7 @@ def with_zero(config: EngineConfig, tmp_path: Path, stage: int, world_size: int)
                 "gradient_clipping": train.max_grad_norm,
                 "zero_allow_untested_optimizer": True,
                 "steps_per_print": 1_000_000,
+                "bf16": {"enabled": train.precision == "bf16"},
                 "zero_optimization": {"stage": stage, "stage3_gather_16bit_weights_on_model_save": True},
             }
         )

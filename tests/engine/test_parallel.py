@@ -6,6 +6,7 @@ import json
 import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from llmctl_engine.checkpoint import good_steps
@@ -69,6 +70,24 @@ def test_a_signal_saves_and_ends(number: signal.Signals, tmp_path: Path) -> None
     told = json.loads((tmp_path / "logs" / "rank0.error.json").read_text())
     assert told["type"] == "Stopped"
     assert f"checkpoint-{steps[-1]} is written" in told["message"]
+
+
+@pytest.mark.parametrize(
+    ("stage", "train"),
+    [
+        (None, {"precision": "bf16"}),
+        (2, {"precision": "bf16", "gradient_checkpointing": True}),
+        (3, {"method": "lora", "gradient_checkpointing": True}),
+    ],
+)
+def test_precisions_and_lora_train_under_zero_too(stage: int | None, train: dict[str, Any], tmp_path: Path) -> None:
+    config = small_config(tmp_path, learning_rate=5e-3, **train)
+    config = with_zero(config, tmp_path, stage, 2) if stage is not None else config
+    ended = run(config, tmp_path)
+    assert ended.codes == [0] * config.world_size, ended.text
+    assert ended.losses[-1] < ended.losses[0]
+    weights = "adapter_model.safetensors" if "method" in train else "model.safetensors"
+    assert (ended.output / weights).stat().st_size > 4_000
 
 
 def test_lora_with_checkpointing_of_activations_trains_the_same(tmp_path: Path) -> None:

@@ -34,6 +34,23 @@ def test_a_killed_rank_is_named_first_and_everything_ends(lab: Lab, tmp_path: Pa
     assert (run / "logs" / "node2" / "rank1.log").is_file()
 
 
+def test_pdsh_tells_a_killed_rank_on_another_node(lab: Lab, tmp_path: Path) -> None:
+    launch = {"backend": "pdsh", "launcher": "deepspeed"}
+    recipe = write_recipe(tmp_path, lab, launch=launch, deepspeed={"stage": 2}, train=ENDLESS)
+    started = Started(recipe, lab, "--runs", str(tmp_path / "runs"), backlog=tmp_path / "out")
+    started.until("step 2/")
+    run = only_run(tmp_path / "runs")
+    (victim,) = (
+        line
+        for line in lab.exec(lab.nodes[1], "ps -eo pid,args").stdout.splitlines()
+        if "-m llmctl_engine engine.json" in line and "sh -c" not in line
+    )
+    lab.exec(lab.nodes[1], f"kill -9 {victim.split()[0]}")
+    assert started.wait(60) == 1, started.text
+    assert "FAILED first: " in started.text
+    assert processes(lab, run.name) == []
+
+
 def test_an_error_of_the_engine_is_told_with_its_rank(lab: Lab, tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path, lab, model={"init": {"model_type": "llama", "hidden_size": 33, "vocab_size": 600}})
     done = llmctl("run", recipe, "--runs", tmp_path / "runs", env=lab.env, code=1)
@@ -61,6 +78,8 @@ def test_detach_ps_logs_status_and_a_cancel_that_spares_the_other_run(lab: Lab, 
     assert processes(lab, first.name) == []
     assert status(lab, first)["state"] == "CANCELLED"
     assert status(lab, second)["state"] == "RUNNING"
+    refused = llmctl("run", "--resume", second, env=lab.env, code=2)
+    assert f"{second.name} is still running on node1" in refused.stderr
     assert processes(lab, second.name)
     assert llmctl("cancel", first, env=lab.env, code=2).stderr.startswith("llmctl: one-")
     llmctl("cancel", second, env=lab.env, code=0)
