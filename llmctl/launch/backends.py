@@ -1,10 +1,11 @@
-"""The backends: which nodes get a supervisor, and how a finished job is recognised. One class each, the same verbs."""
+"""The backends, by their name in a recipe: the same verbs for all."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 from llmctl.launch import supervised
 from llmctl.launch.supervised import Job, NodeReport
@@ -31,19 +32,25 @@ class Backend(Protocol):
         """What a line of the launcher's own log tells of a failure elsewhere; None for any other line."""
 
 
-class PerNode:
-    """A supervisor on every node, each with its node's part (backends `local` and `ssh`)."""
+@dataclass(frozen=True, kw_only=True)
+class Supervised:
+    """Supervisors on the nodes, reached by whatever transport is given. They are started on every node, or on the
+    first alone when that node's launcher reaches the others itself."""
+
+    first_only: bool = False
+    complaint: re.Pattern[str] | None = None
+    """What the launcher writes when a process on another node has failed: groups node and exit code."""
 
     def starters(self, job: Job) -> tuple[str, ...]:
-        """All nodes."""
-        return job.nodes
+        """The nodes that get a supervisor."""
+        return job.nodes[:1] if self.first_only else job.nodes
 
     def submit(self, job: Job, transports: Mapping[str, Transport]) -> list[Outcome[str, int]]:
         """Start the supervisors; each outcome is a pid."""
         return supervised.start(job, transports, self.starters(job))
 
     def status(self, job: Job, transports: Mapping[str, Transport]) -> list[Outcome[str, NodeReport]]:
-        """Every node's state."""
+        """Every node's state; None where no supervisor was started."""
         return supervised.states(job, transports)
 
     def logs(self, job: Job, transport: Transport, offsets: Mapping[str, int]) -> NodeReport:
@@ -51,43 +58,18 @@ class PerNode:
         return supervised.poll(job, transport, offsets)
 
     def cancel(self, job: Job, transports: Mapping[str, Transport], grace: float) -> list[Outcome[str, int]]:
-        """End the run's processes on all nodes, and nothing else."""
-        return supervised.cancel(job, transports, grace)
-
-    def failure_in(self, line: str) -> str | None:  # noqa: ARG002 - every node has a supervisor that tells it
-        """Nothing: each node's supervisor tells its own failure."""
-        return None
-
-
-class Pdsh:
-    """DeepSpeed's own way: one supervisor on the first node, DeepSpeed reaches the others through pdsh."""
-
-    _FAILED = re.compile(r"pdsh@\S+: (\S+): ssh exited with exit code (\d+)")
-
-    def starters(self, job: Job) -> tuple[str, ...]:
-        """The first node."""
-        return job.nodes[:1]
-
-    def submit(self, job: Job, transports: Mapping[str, Transport]) -> list[Outcome[str, int]]:
-        """Start the first node's supervisor; the outcome is its pid."""
-        return supervised.start(job, transports, self.starters(job))
-
-    def status(self, job: Job, transports: Mapping[str, Transport]) -> list[Outcome[str, NodeReport]]:
-        """Every node's state; None on all but the first."""
-        return supervised.states(job, transports)
-
-    def logs(self, job: Job, transport: Transport, offsets: Mapping[str, int]) -> NodeReport:
-        """What a node's files hold behind `offsets`, with its state."""
-        return supervised.poll(job, transport, offsets)
-
-    def cancel(self, job: Job, transports: Mapping[str, Transport], grace: float) -> list[Outcome[str, int]]:
-        """End the run's processes on all nodes: pdsh itself would leave the remote ones."""
+        """End the run's processes on all nodes, and nothing else; pdsh itself would leave the remote ones."""
         return supervised.cancel(job, transports, grace)
 
     def failure_in(self, line: str) -> str | None:
-        """pdsh waits for the other nodes when one has failed; its message is the first sign."""
-        match = self._FAILED.search(line)
+        """What the launcher's complaint says; None for any other line."""
+        match = self.complaint.search(line) if self.complaint else None
         return f"{match[1]} ended with exit code {match[2]}" if match else None
 
 
-BACKENDS: dict[str, type[Any]] = {"local": PerNode, "ssh": PerNode, "pdsh": Pdsh}
+BACKENDS: dict[str, Backend] = {
+    "local": Supervised(),
+    "ssh": Supervised(),
+    # pdsh waits for the other nodes when one has failed; its message is the first sign.
+    "pdsh": Supervised(first_only=True, complaint=re.compile(r"pdsh@\S+: (\S+): ssh exited with exit code (\d+)")),
+}

@@ -56,11 +56,9 @@ def call(
     """One verb of `supervisor.py` on a node. Raises NodeError when it gives no answer."""
     script = sh_quote(f"{job.run_dir}/supervisor.py")
     python = sh_quote(job.python)
-    # Only what is started belongs to the run: whatever has its id in the environment ends with it.
-    identity = f"LLMCTL_RUN_ID={sh_quote(job.run_id)} " if verb == "start" else ""
     command = (
         f"P=$(command -v {python} || command -v python3) || {{ echo 'no python3' >&2; exit 127; }}; "
-        f'{identity}exec "$P" {script} {verb} {" ".join(map(sh_quote, words))}'
+        f'exec "$P" {script} {verb} {" ".join(map(sh_quote, words))}'
     )
     result = transport.run(command, stdin=stdin, timeout=timeout)
     _, marker, answer = result.stdout.rpartition("\n" + MARKER)
@@ -79,7 +77,8 @@ def start(job: Job, transports: Mapping[str, Transport], nodes: Sequence[str]) -
     """Start the supervisor on `nodes`; each outcome is its pid. A refusal is a NodeError."""
 
     def one(node: str) -> int:
-        answer = call(transports[node], job, "start", job.run_dir, node, str(job.nodes.index(node)), job.shell)
+        rank = str(job.nodes.index(node))
+        answer = call(transports[node], job, "start", job.run_dir, node, rank, job.shell, job.run_id)
         if "error" in answer:
             raise NodeError(
                 f"the supervisor refuses: {answer['error']}", where=node, hint=f"llmctl cancel {job.run_id}"

@@ -1,6 +1,6 @@
 """Start one node's part of a run, watch it, tell about it, end it. Standard library, Python 3.6, one file.
 
-    supervisor.py start RUN_DIR NODE RANK SHELL    LLMCTL_RUN_ID in the environment; returns at once
+    supervisor.py start RUN_DIR NODE RANK SHELL RUN_ID      returns at once
     supervisor.py poll RUN_DIR NODE                request on standard input: {"offsets": {file: bytes}, "tail": bytes};
                                                    files without an offset begin `tail` bytes before their end
     supervisor.py cancel RUN_DIR NODE GRACE RUN_ID
@@ -124,8 +124,9 @@ def end_processes(run_id, spare, grace):
     return {"ended": len(found), "left": sorted(left)}
 
 
-def start(run_dir, node, rank, shell):
-    """Detach from the caller; the grandchild supervises in a session of its own."""
+def start(run_dir, node, rank, shell, run_id):
+    """Detach from the caller; the grandchild supervises in a session of its own. Only what it starts has the run's id
+    in its environment: what has it is ended with the run."""
     known = read_json(state_path(run_dir, node))
     if known and alive(known):
         return {"error": "it runs already", "pid": known["supervisor"]["pid"]}
@@ -140,14 +141,14 @@ def start(run_dir, node, rank, shell):
         os.setsid()
         if os.fork() == 0:
             os.close(read_end)
-            supervise(run_dir, node, rank, shell, log_dir, write_end)
+            supervise(run_dir, node, rank, shell, run_id, log_dir, write_end)
         os._exit(0)
     os.close(write_end)
     with os.fdopen(read_end) as answer:
         return json.loads(answer.read() or '{"error": "the supervisor did not start"}')
 
 
-def supervise(run_dir, node, rank, shell, log_dir, write_end):
+def supervise(run_dir, node, rank, shell, run_id, log_dir, write_end):
     code = 70
     try:
         null = os.open(os.devnull, os.O_RDWR)
@@ -158,7 +159,7 @@ def supervise(run_dir, node, rank, shell, log_dir, write_end):
         for signum in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, signal.SIG_IGN)
         state = {
-            "run_id": os.environ["LLMCTL_RUN_ID"],
+            "run_id": run_id,
             "node": node,
             "rank": rank,
             "state": "RUNNING",
@@ -169,7 +170,7 @@ def supervise(run_dir, node, rank, shell, log_dir, write_end):
             "exit_code": None,
             "ended": None,
         }
-        environment = dict(os.environ, LLMCTL_NODE=node, LLMCTL_LOG_DIR=log_dir)
+        environment = dict(os.environ, LLMCTL_RUN_ID=run_id, LLMCTL_NODE=node, LLMCTL_LOG_DIR=log_dir)
         child = subprocess.Popen(
             [shell, os.path.join(run_dir, "launch.sh"), str(rank)],
             env=environment,
@@ -253,8 +254,7 @@ def poll(run_dir, node, offsets, tail):
 
 
 def cancel(run_dir, node, grace, run_id):
-    """End every process of the run on this node. The supervisor stays to write down what became of its child; it would
-    end this process too if that had the run's id in its environment."""
+    """End every process of the run on this node. The supervisor stays to write down what became of its child."""
     state = read_json(state_path(run_dir, node))
     spare = family()
     if state and alive(state):
@@ -291,7 +291,7 @@ def digest(folder):
 def main(argv):
     verb, words = argv[0], argv[1:]
     if verb == "start":
-        answer = start(words[0], words[1], int(words[2]), words[3])
+        answer = start(words[0], words[1], int(words[2]), words[3], words[4])
     elif verb == "poll":
         request = json.loads(sys.stdin.read())
         answer = poll(words[0], words[1], request["offsets"], request["tail"])

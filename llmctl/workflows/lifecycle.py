@@ -58,7 +58,7 @@ def opened(folder: RunFolder) -> Iterator[tuple[Live, dict[str, LlmctlError]]]:
     live = Live(
         folder=folder,
         job=job,
-        backend=BACKENDS[manifest["backend"]](),
+        backend=BACKENDS[manifest["backend"]],
         nodes=tuple(nodes),
         transports=transports,
         login=manifest["login"],

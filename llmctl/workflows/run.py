@@ -167,7 +167,7 @@ def connect_one(node: Node, login: Mapping[str, Any], *, local: bool) -> Transpo
 def _assert_over(folder: RunFolder, transports: Mapping[str, Transport]) -> None:
     """Raise UsageError when something of the run still runs on a node: it is neither started twice nor ended here."""
     job, _, manifest = read_job(folder)
-    backend: Backend = BACKENDS[manifest["backend"]]()
+    backend = BACKENDS[manifest["backend"]]
     known = {node: transport for node, transport in transports.items() if node in job.nodes}
     told = [outcome.value for outcome in backend.status(job, known) if outcome.value]
     running = [report.node for report in told if report.state is State.RUNNING]
@@ -231,7 +231,7 @@ def _start(
     folder = request.resume or RunFolder(runs_folder(request.runs) / plan.run_id)
     names = tuple(node.name for node in planned.nodes)
     job = Job(run_id=plan.run_id, run_dir=plan.paths.run_dir, nodes=names, python=plan.python, shell=shell_of(plan))
-    backend: Backend = BACKENDS[recipe.launch.backend]()
+    backend = BACKENDS[recipe.launch.backend]
     live = Live(folder=folder, job=job, backend=backend, nodes=planned.nodes, transports=transports, login=login)
     try:
         teller.step(f"staging {plan.run_id}")

@@ -69,16 +69,16 @@ def speed_table(run: RunLog, reference: RunLog | None, lang: str) -> Table:
 
 
 def error_lines(comparison: Comparison, lang: str) -> tuple[str, str]:
-    """Largest and mean absolute and relative error, four decimals."""
+    """Largest and mean absolute and relative error."""
     absolute, relative = comparison.statistics.abs_error, comparison.statistics.rel_error
     if lang == "zh":
         return (
-            f"绝对误差：最大值{_fixed(absolute.max, 4)}，平均值{_fixed(absolute.mean, 4)}",
-            f"相对误差：最大值{_fixed(relative.max, 4)}，平均值{_fixed(relative.mean, 4)}",
+            f"绝对误差：最大值{_error(absolute.max)}，平均值{_error(absolute.mean)}",
+            f"相对误差：最大值{_error(relative.max)}，平均值{_error(relative.mean)}",
         )
     return (
-        f"Absolute error: max {_fixed(absolute.max, 4)}, mean {_fixed(absolute.mean, 4)}",
-        f"Relative error: max {_fixed(relative.max, 4)}, mean {_fixed(relative.mean, 4)}",
+        f"Absolute error: max {_error(absolute.max)}, mean {_error(absolute.mean)}",
+        f"Relative error: max {_error(relative.max)}, mean {_error(relative.mean)}",
     )
 
 
@@ -127,6 +127,11 @@ def _speed(log: RunLog) -> tuple[str, ...]:
         _fixed(speed.tokens_per_second_per_device, 0),
         _fixed(speed.seconds_per_step, 3),
     )
+
+
+def _error(value: float | None) -> str:
+    """Four decimals; what would round to nothing is told by its size, since 0.0000 would claim that it is nothing."""
+    return f"{value:.1e}" if value and abs(value) < 5e-5 else _fixed(value, 4)
 
 
 def _fixed(value: float | None, digits: int) -> str:

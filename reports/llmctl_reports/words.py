@@ -95,10 +95,10 @@ def bias_line(comparison: Comparison, lang: str) -> str:
         return ""
     interval = ""
     if numbers.bias_low is not None and numbers.bias_high is not None:
-        low, high = f"{100 * numbers.bias_low:+.3f} %", f"{100 * numbers.bias_high:+.3f} %"
+        low, high = _signed(numbers.bias_low), _signed(numbers.bias_high)
         interval = f", 95 % interval {low} to {high}" if lang == "en" else f"，95%置信区间 {low} 至 {high}"
     head = "Bias of the mean loss" if lang == "en" else "平均loss的偏差"
-    return f"{head}: {100 * numbers.bias:+.3f} %{interval}"
+    return f"{head}: {_signed(numbers.bias)}{interval}"
 
 
 def alignment_line(comparison: Comparison, lang: str) -> str:
@@ -115,6 +115,11 @@ def alignment_line(comparison: Comparison, lang: str) -> str:
         f"; {numbers.near_zero} points with a reference near zero have no relative error" if numbers.near_zero else ""
     )
     return text + "."
+
+
+def _signed(share: float) -> str:
+    """A signed percentage of three significant digits: small is told as small, not as zero."""
+    return f"{100 * share:+.3g} %"
 
 
 def _amount(name: str, value: float) -> str:

@@ -29,7 +29,7 @@ def rendered(case: str) -> dict[str, str]:
     """Relative path -> text, `commands.txt` among it."""
     loaded = load_recipe(case.partition("+")[0], sets=cases()[case])
     recipe = loaded.recipe
-    root = recipe.cluster.workdir or "/home/user/work"
+    root = recipe.cluster.workdir or "/launcher"
     nodes = recipe_nodes(recipe, loaded.folder)
     run_id = f"{recipe.name}-20260101-000000-abcd"
     plan = make_plan(

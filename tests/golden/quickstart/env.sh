@@ -1,6 +1,6 @@
 # The environment of quickstart-20260101-000000-abcd; sourced after the activation lines of the recipe.
 # The engine's folder comes first; what the activation put on the path stays (CANN's own modules are found there).
-export PYTHONPATH=/home/user/work/engine/0123456789abcdef"${PYTHONPATH:+:$PYTHONPATH}"
+export PYTHONPATH=/launcher/engine/0123456789abcdef"${PYTHONPATH:+:$PYTHONPATH}"
 export LLMCTL_RUN_ID=quickstart-20260101-000000-abcd
 export PYTHONUNBUFFERED=1
 export OMP_NUM_THREADS=1

@@ -2,7 +2,7 @@
 # quickstart-20260101-000000-abcd: start one node by hand with   sh launch.sh NODE_RANK
 #   NODE_RANK 0 is localhost
 NODE_RANK=${1:?usage: sh launch.sh NODE_RANK}
-cd /home/user/work/runs/quickstart-20260101-000000-abcd || exit 2
+cd /launcher/runs/quickstart-20260101-000000-abcd || exit 2
 . ./enter.sh
 exec "$LLMCTL_PYTHON" -u -m torch.distributed.run --nnodes=1 \
     --nproc-per-node="$LLMCTL_SLOTS" --node-rank="$NODE_RANK" \
