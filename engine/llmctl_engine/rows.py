@@ -99,11 +99,12 @@ def read(found: list[Source], *, stage: str, max_samples: int | None) -> Rows:
 
 def _load(source: Source) -> list[Any]:
     text = source.path.read_text(encoding="utf-8")
+    lines = [line for line in text.split("\n") if line.strip()]  # splitlines() also cuts at U+2028, which JSON may hold
     if source.path.suffix == ".txt":
-        return [{source.columns["prompt"]: line} for line in text.splitlines() if line.strip()]
+        return [{source.columns["prompt"]: line} for line in lines]
     try:
         if source.path.suffix == ".jsonl":
-            return [_line(line) for line in text.splitlines() if line.strip()]
+            return [_line(line) for line in lines]
         rows = json.loads(text)
     except ValueError as error:
         raise ValueError(f"{source.path}: is no JSON: {error}") from None

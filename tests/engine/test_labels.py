@@ -137,9 +137,9 @@ def test_broken_rows_are_told_with_their_numbers(tmp_path: Path) -> None:
 
 def test_lines_of_text_and_of_json(tmp_path: Path) -> None:
     (tmp_path / "t.txt").write_text("one\n\ntwo\n", encoding="utf-8")
-    (tmp_path / "l.jsonl").write_text('{"text": "three"}\nnot json\n', encoding="utf-8")
+    (tmp_path / "l.jsonl").write_text('{"text": "three\u2028four\x85"}\nnot json\n', encoding="utf-8")
     read = rows.read(rows.sources(tmp_path, ("t", "l")), stage="pt", max_samples=None)
-    assert [sample.text for sample in read.samples] == ["one", "two", "three"]
+    assert [sample.text for sample in read.samples] == ["one", "two", "three\u2028four\x85"]
     assert read.complaint() == "l: 1 row with no text (2)"
 
 
