@@ -22,6 +22,11 @@ class Example:
     place: str
     """`dataset row N`, or `block N` of joined texts."""
 
+    @property
+    def trains(self) -> bool:
+        """Whether any token but the first, which nothing predicts, carries a label."""
+        return any(label != labels.IGNORED for label in self.labels[1:])
+
 
 class Examples:
     """A map-style dataset of torch, whose items also know their own number."""
@@ -68,16 +73,14 @@ def build_examples(config: EngineConfig, read: rows.Rows, tokenizer: Tokenizer) 
     else:
         examples, cut = _conversations(encoder, read, config.data.cutoff_len)
         tail = 0
-    kept = [example for example in examples if any(label != labels.IGNORED for label in example.labels[1:])]
+    kept = [example for example in examples if example.trains]
     if not kept:
         raise EngineError("no sample carries a label", hint="raise data.cutoff_len")
     summary = {
         "rows": len(read.samples) + len(read.broken),
         "broken_rows": [vars(broken) for broken in read.broken],
         "examples": len(kept),
-        "without_labels": [example.place for example in examples if example not in kept]
-        if len(kept) < len(examples)
-        else [],
+        "without_labels": [example.place for example in examples if not example.trains],
         "cut_to_cutoff_len": cut,
         "tokens": sum(len(example.input_ids) for example in kept),
         "label_tokens": sum(label != labels.IGNORED for example in kept for label in example.labels[1:]),
