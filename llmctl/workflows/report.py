@@ -149,9 +149,13 @@ def _find(given: str | None, runs: Path | None) -> tuple[Path, Path]:
         if path.is_dir():
             return path, path / "report"
         return path, Path(f"report-{path.stem}")
-    if given is not None and ("/" in given or Path(given).suffix):
-        raise UsageError("no such file", where=given, hint="give a run (llmctl ps), a run's folder or a log file")
-    folder = find_run(given, runs or Path("runs"))
+    try:
+        folder = find_run(given, runs or Path("runs"))
+    except UsageError:
+        if given is None or not ("/" in given or Path(given).suffix):
+            raise
+        hint = "give a run (llmctl ps), a run's folder or a log file"
+        raise UsageError("no such file", where=given, hint=hint) from None
     return folder.root, folder.report
 
 

@@ -41,6 +41,8 @@ def test_the_newest_run_an_id_and_a_folder(tmp_path: Path) -> None:
     assert make_report(str(old), None, None).run.records[0].loss == 4.5
     made = make_report("old-1", "new-1", runs)
     assert made.exit_code is ExitCode.FAILED
+    dotted = write_run(runs / "qwen2.5_7b-20261121-093000-kqzt")
+    assert make_report(dotted.name, None, runs).folder == dotted / "report"
     with pytest.raises(UsageError, match="no run"):
         make_report("nobody", None, runs)
 
