@@ -4,6 +4,7 @@ connection: the dead rank is the cause, whatever the clocks say."""
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ _TORCHRUN = re.compile(
 _DEEPSPEED = re.compile(r"exits with return code = (?P<code>-?\d+)")
 ECHO = re.compile(r"closed by peer|connection reset|socket timeout|timed out waiting|broken pipe", re.IGNORECASE)
 """What a rank says when another one is gone."""
+ENDED_BY_OTHERS = (-signal.SIGABRT, -signal.SIGTERM)
+"""How a rank ends when another one is gone: a collective library's watchdog aborts it, a launcher terminates it."""
 FOR_PEOPLE = ("EngineError", "Stopped")
 """The engine's own errors: their message says what is wrong, a traceback would not."""
 
@@ -38,13 +41,15 @@ def first_failure(reports: Mapping[str, NodeReport], logs: Mapping[str, str]) ->
     (`logs/<node>/rank0.log`). None when no node tells of a failure."""
     errors = [(node, error) for node, report in reports.items() for error in report.errors]
     killed = [death for node in reports for death in _deaths(node, logs.get(f"logs/{node}/launcher.log", ""))]
+    own = [pair for pair in errors if not ECHO.search(str(pair[1].get("message", "")))]
     for node, rank, code in killed:
+        if own and code in ENDED_BY_OTHERS:
+            continue
         if code < 0 and not any(error["rank"] == rank for _, error in errors):
             what = f"ended by signal {-code}"
             return Failure(node=node, rank=rank, exit_code=128 - code, message=what, tail=_tail(logs, node, rank))
-    own = [pair for pair in errors if not ECHO.search(str(pair[1].get("message", "")))] or errors
-    if own:
-        node, error = min(own, key=lambda pair: float(pair[1].get("time", 0)))
+    if errors:
+        node, error = min(own or errors, key=lambda pair: float(pair[1].get("time", 0)))
         rank = int(error["rank"])
         trace = str(error.get("traceback") or "").rstrip().splitlines()[-8:]
         plain = error.get("type") in FOR_PEOPLE

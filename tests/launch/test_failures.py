@@ -44,6 +44,16 @@ def test_a_killed_rank_comes_before_those_that_miss_it() -> None:
     assert found.tail == ("a", "step 3")
 
 
+def test_a_rank_that_was_aborted_for_the_loss_of_another_is_not_the_cause() -> None:
+    reports = {"node1": report("node1", error(0, 1.0, "out of memory")), "node2": report("node2")}
+    found = first_failure(reports, {"logs/node2/launcher.log": TORCHRUN.replace("-9", "-6")})
+    assert found is not None
+    assert (found.node, found.rank, found.message) == ("node1", 0, "RuntimeError: out of memory")
+    alone = first_failure({"node2": report("node2")}, {"logs/node2/launcher.log": TORCHRUN.replace("-9", "-6")})
+    assert alone is not None
+    assert alone.message == "ended by signal 6"
+
+
 def test_deepspeed_tells_the_signal_but_not_the_rank() -> None:
     found = first_failure({"node1": report("node1")}, {"logs/node1/launcher.log": DEEPSPEED})
     assert found is not None
