@@ -87,7 +87,7 @@ def survey(recipe: Recipe, folder: Path) -> Inputs:
     ):
         here = _beside(folder, given, local=local) if given else None
         if here and not local and wanted:
-            staged[kind] = make_tree({str(p.relative_to(here)): p for p in sorted(here.rglob("*")) if p.is_file()})
+            staged[kind] = make_tree(_files_below(here))
         if local and given and not here:
             raise UsageError(f"no such folder: {folder / given}", where=_KEY[kind])
         if wanted and given and not here and not local and kind == "model":
@@ -185,15 +185,14 @@ def make_tree(files: Mapping[str, Path]) -> Tree:
 
 
 def _engine_tree() -> Tree:
-    root = engine_dir()
-    package = root / "llmctl_engine"
-    return make_tree(
-        {
-            str(path.relative_to(root)): path
-            for path in sorted(package.rglob("*"))
-            if path.is_file() and "__pycache__" not in path.parts
-        }
-    )
+    package = engine_dir() / "llmctl_engine"
+    return make_tree({f"{package.name}/{name}": path for name, path in _files_below(package).items()})
+
+
+def _files_below(folder: Path) -> dict[str, Path]:
+    """All files by relative path without Python's caches, which the nodes leave out of their digests."""
+    found = {path.relative_to(folder): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {str(name): path for name, path in found.items() if "__pycache__" not in name.parts}
 
 
 def _launcher_path(folder: Path, given: str) -> Path | None:

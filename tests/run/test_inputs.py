@@ -70,6 +70,8 @@ def test_digest_is_over_paths_sizes_and_contents(folder: Path) -> None:
 def test_weights_and_adapter_travel_when_asked(folder: Path) -> None:
     (folder / "lora").mkdir()
     (folder / "lora" / "adapter_config.json").write_text("{}")
+    (folder / "m" / "__pycache__").mkdir()
+    (folder / "m" / "__pycache__" / "modeling.pyc").write_bytes(b"")
     given = recipe(model={"path": "m", "stage": True}, train={"method": "lora", "lora": {"adapter": "lora"}})
     inputs = survey(given, folder)
     assert sorted(inputs.staged["model"].files) == ["config.json", "sub/w.safetensors"]
