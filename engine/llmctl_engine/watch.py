@@ -33,13 +33,13 @@ class Watch(TrainerCallback):  # type: ignore[misc]
     ) -> None:
         self.config, self.loss, self.examples, self.records, self.stop = config, loss, examples, records, stop
         self.stopped_by = 0
-        self._indices: list[list[int]] = []
+        self._indices: list[torch.Tensor] = []
         self._counts = torch.zeros(3, dtype=torch.int64)
         self._since = time.perf_counter()
 
     def see(self, batch: dict[str, torch.Tensor]) -> None:
         """Count a micro batch: real tokens, tokens with padding, labels."""
-        self._indices.append(batch["index"].tolist())
+        self._indices.append(batch["index"])
         masks = (batch["attention_mask"], torch.ones_like(batch["input_ids"]), batch["labels"] != IGNORED)
         counts = torch.stack([mask.sum() for mask in masks])
         self._counts = self._counts.to(counts.device) + counts
@@ -100,11 +100,11 @@ class Watch(TrainerCallback):  # type: ignore[misc]
     def on_save(self, *_: Any, **__: Any) -> None:
         self._since = time.perf_counter()
 
-    def _non_finite(self, step: int, nll: torch.Tensor, sums: list[float], indices: list[list[int]]) -> str:
+    def _non_finite(self, step: int, nll: torch.Tensor, sums: list[float], indices: list[torch.Tensor]) -> str:
         what = f"the loss of step {step} is not finite"
         mine = [number for number, value in enumerate(sums) if not math.isfinite(value)]
         if mine:
-            places = ", ".join(self.examples.examples[index].place for index in indices[mine[0]])
+            places = ", ".join(self.examples.examples[index].place for index in indices[mine[0]].tolist())
             return f"{what}: rank {group.rank()}, micro batch {mine[0] + 1} of {len(sums)} ({places})"
         ranks = [number for number, value in enumerate(nll.tolist()) if not math.isfinite(value)]
         return f"{what}: it comes from rank {ranks[0]}" if ranks else what

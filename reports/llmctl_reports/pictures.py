@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llmctl_reports.statistics import relative_errors
 from llmctl_reports.values import RunLog
@@ -33,22 +33,15 @@ def loss_picture(run: RunLog, reference: RunLog | None) -> bytes:
     smooth = any(len(log.records) > MANY_POINTS for _, _, log in curves)
     for name, colour, log in curves:
         steps, losses = [r.step for r in log.records], [r.loss for r in log.records]
-        line = "--" if name == "reference" and not smooth else "-"
+        # The reference is a broad band below the run, so that it shows where both are the same.
+        style: dict[str, Any] = {"color": colour, "linewidth": 1.6}
+        if name == "reference":
+            style |= {"linewidth": 5.0, "alpha": 0.45}
         if smooth:
             axes.plot(steps, losses, color=colour, linewidth=0.6, alpha=0.3)
-            axes.plot(
-                steps, smoothed(losses), color=colour, linewidth=1.6, label=f"{name} (EMA {SMOOTHING})", linestyle=line
-            )
+            axes.plot(steps, smoothed(losses), label=f"{name} (EMA {SMOOTHING})", **style)
         else:
-            axes.plot(
-                steps,
-                losses,
-                color=colour,
-                linewidth=1.6,
-                label=name,
-                marker="." if len(steps) < 3 else "",
-                linestyle=line,
-            )
+            axes.plot(steps, losses, label=name, marker="." if len(steps) < 3 else "", **style)
     axes.set(xlabel="step", ylabel="loss", title="Training loss")
     axes.legend(frameon=False)
     return _png(figure)
