@@ -47,7 +47,9 @@ class Supervised:
 
     def submit(self, job: Job, transports: Mapping[str, Transport]) -> list[Outcome[str, int]]:
         """Start the supervisors; each outcome is a pid."""
-        return supervised.start(job, transports, self.starters(job))
+        starters = self.starters(job)
+        prepared = supervised.prepare(job, transports, [node for node in job.nodes if node not in starters])
+        return [outcome for outcome in prepared if outcome.error] or supervised.start(job, transports, starters)
 
     def status(self, job: Job, transports: Mapping[str, Transport]) -> list[Outcome[str, NodeReport]]:
         """Every node's state; None where no supervisor was started."""

@@ -73,6 +73,16 @@ def call(
     return answered
 
 
+def prepare(job: Job, transports: Mapping[str, Transport], nodes: Sequence[str]) -> list[Outcome[str, int]]:
+    """Forget on `nodes` how an earlier start of the run ended; for nodes that get no supervisor."""
+
+    def one(node: str) -> int:
+        call(transports[node], job, "prepare", job.run_dir, node)
+        return 0
+
+    return fan_out(nodes, one)
+
+
 def start(job: Job, transports: Mapping[str, Transport], nodes: Sequence[str]) -> list[Outcome[str, int]]:
     """Start the supervisor on `nodes`; each outcome is its pid. A refusal is a NodeError."""
 
@@ -89,8 +99,8 @@ def start(job: Job, transports: Mapping[str, Transport], nodes: Sequence[str]) -
 
 
 def poll(job: Job, transport: Transport, offsets: Mapping[str, int], tail: int | None = None) -> NodeReport:
-    """One round trip to one node: its state and what its files hold behind `offsets`, of a file without one all or its
-    last `tail` bytes."""
+    """One round trip to one node: its state and what its files hold behind `offsets`, of a file without one what was
+    written since the last start, at most its last `tail` bytes."""
     node = transport.node.name
     request = json.dumps({"offsets": dict(offsets), "tail": tail}).encode()
     answer = call(transport, job, "poll", job.run_dir, node, stdin=request, timeout=30)

@@ -1,8 +1,10 @@
 """Start one node's part of a run, watch it, tell about it, end it. Standard library, Python 3.6, one file.
 
     supervisor.py start RUN_DIR NODE RANK SHELL RUN_ID      returns at once
+    supervisor.py prepare RUN_DIR NODE             what `start` does first; for nodes that another's launcher reaches
     supervisor.py poll RUN_DIR NODE                request on standard input: {"offsets": {file: bytes}, "tail": bytes};
-                                                   files without an offset begin `tail` bytes before their end
+                                                   files without an offset begin where the run was started last, and
+                                                   at most `tail` bytes before their end
     supervisor.py cancel RUN_DIR NODE GRACE RUN_ID
     supervisor.py digest FOLDER                    the digest of a staged tree
 
@@ -17,6 +19,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 
 MARKER = "LLMCTL-JSON "
 HEARTBEAT = 2.0
@@ -30,6 +33,23 @@ def state_path(run_dir, node):
 
 def cancel_path(run_dir, node):
     return os.path.join(run_dir, "state", node + ".cancel")
+
+
+def began_path(run_dir, node):
+    return os.path.join(run_dir, "state", node + ".began.json")
+
+
+def followed(run_dir, node):
+    """Path by name of the files that `poll` reads."""
+    log_dir = os.path.join(run_dir, "logs", node)
+    names = sorted(os.listdir(log_dir)) if os.path.isdir(log_dir) else []
+    paths = {"logs/%s/%s" % (node, name): os.path.join(log_dir, name) for name in names if name.endswith(".log")}
+    paths.update({"output/" + name: os.path.join(run_dir, "output", name) for name in FOLLOWED})
+    return paths
+
+
+def size_of(path):
+    return os.path.getsize(path) if os.path.exists(path) else 0
 
 
 def write_json(path, value):
@@ -130,12 +150,7 @@ def start(run_dir, node, rank, shell, run_id):
     known = read_json(state_path(run_dir, node))
     if known and alive(known):
         return {"error": "it runs already", "pid": known["supervisor"]["pid"]}
-    log_dir = os.path.join(run_dir, "logs", node)
-    os.makedirs(log_dir, exist_ok=True)
-    stale = [os.path.join(log_dir, name) for name in os.listdir(log_dir) if name.endswith(".error.json")]
-    for old in [cancel_path(run_dir, node)] + stale:
-        if os.path.exists(old):
-            os.remove(old)
+    log_dir = prepare(run_dir, node)
     read_end, write_end = os.pipe()
     if os.fork() == 0:
         os.setsid()
@@ -148,8 +163,20 @@ def start(run_dir, node, rank, shell, run_id):
         return json.loads(answer.read() or '{"error": "the supervisor did not start"}')
 
 
+def prepare(run_dir, node):
+    """Forget how an earlier start of this run ended, whose logs stay: what they hold is no news. Gives their folder."""
+    log_dir = os.path.join(run_dir, "logs", node)
+    os.makedirs(log_dir, exist_ok=True)
+    stale = [os.path.join(log_dir, name) for name in os.listdir(log_dir) if name.endswith(".error.json")]
+    for old in [cancel_path(run_dir, node)] + stale:
+        if os.path.exists(old):
+            os.remove(old)
+    write_json(began_path(run_dir, node), {name: size_of(path) for name, path in followed(run_dir, node).items()})
+    return log_dir
+
+
 def supervise(run_dir, node, rank, shell, run_id, log_dir, write_end):
-    code = 70
+    code, told = 70, False
     try:
         null = os.open(os.devnull, os.O_RDWR)
         log = os.open(os.path.join(log_dir, "launcher.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
@@ -180,9 +207,15 @@ def supervise(run_dir, node, rank, shell, run_id, log_dir, write_end):
         state["child"] = {"pid": child.pid, "born": start_time(child.pid)}
         write_json(state_path(run_dir, node), state)
         os.write(write_end, json.dumps({"pid": os.getpid()}).encode())
+        told = True
         os.close(write_end)
         watch(run_dir, node, state, child)
         code = 0
+    except Exception as error:
+        traceback.print_exc()
+        sys.stderr.flush()
+        if not told:
+            os.write(write_end, json.dumps({"error": str(error)}).encode())
     finally:
         os._exit(code)
 
@@ -200,7 +233,10 @@ def watch(run_dir, node, state, child):
             break
         except subprocess.TimeoutExpired:
             state["heartbeat"] = time.time()
-            write_json(state_path(run_dir, node), state)
+            try:
+                write_json(state_path(run_dir, node), state)
+            except OSError:  # a full disk is no reason to leave the child alone
+                traceback.print_exc()
     code = 128 - child.returncode if child.returncode < 0 else child.returncode
     end_processes(state["run_id"], {os.getpid()}, 5.0)
     cancelled = os.path.exists(cancel_path(run_dir, node))
@@ -225,13 +261,10 @@ def poll(run_dir, node, offsets, tail):
     if state and state["state"] == "RUNNING" and not alive(state):
         state["state"] = "LOST"
     files, errors = {}, []
-    log_dir = os.path.join(run_dir, "logs", node)
-    names = sorted(os.listdir(log_dir)) if os.path.isdir(log_dir) else []
-    paths = {"logs/%s/%s" % (node, name): os.path.join(log_dir, name) for name in names if name.endswith(".log")}
-    paths.update({"output/" + name: os.path.join(run_dir, "output", name) for name in FOLLOWED})
-    for name, path in paths.items():
-        size = os.path.getsize(path) if os.path.exists(path) else 0
-        offset = offsets.get(name, 0 if tail is None else max(0, size - tail))
+    began = read_json(began_path(run_dir, node)) or {}
+    for name, path in followed(run_dir, node).items():
+        size = size_of(path)
+        offset = offsets.get(name, max(began.get(name, 0), 0 if tail is None else size - tail))
         if size == offset:
             continue
         if size < offset:
@@ -245,11 +278,11 @@ def poll(run_dir, node, offsets, tail):
             whole = len(data)
         if whole:
             files[name] = {"offset": offset + whole, "text": data[:whole].decode("utf-8", "replace")}
-    for name in names:
-        if name.endswith(".error.json"):
-            error = read_json(os.path.join(log_dir, name))
-            if error:
-                errors.append(error)
+    log_dir = os.path.join(run_dir, "logs", node)
+    for name in sorted(os.listdir(log_dir)) if os.path.isdir(log_dir) else []:
+        error = read_json(os.path.join(log_dir, name)) if name.endswith(".error.json") else None
+        if error:
+            errors.append(error)
     return {"state": state, "files": files, "errors": errors, "time": time.time()}
 
 
@@ -292,6 +325,8 @@ def main(argv):
     verb, words = argv[0], argv[1:]
     if verb == "start":
         answer = start(words[0], words[1], int(words[2]), words[3], words[4])
+    elif verb == "prepare":
+        answer = {"logs": prepare(words[0], words[1])}
     elif verb == "poll":
         request = json.loads(sys.stdin.read())
         answer = poll(words[0], words[1], request["offsets"], request["tail"])

@@ -8,12 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from llmctl.launch import supervised
+from llmctl.launch.backends import BACKENDS
 from llmctl.launch.supervised import Job, NodeReport
 from llmctl.recipe.hosts import Node
 from llmctl.remote.local import LocalTransport
@@ -134,6 +136,38 @@ def test_errors_of_ranks_are_told_and_cleared_by_the_next_start(make_job: Callab
     start(job)
     report = until(job, lambda r: r.state is State.SUCCEEDED)
     assert report.errors == ()
+
+
+def test_a_second_start_tells_only_its_own(make_job: Callable[..., Job]) -> None:
+    job = make_job('[ -e again ] && { echo new; exit 0; }; touch again; echo "exits with return code = -9"; exit 1')
+    start(job)
+    until(job, ended)
+    start(job)
+    report = until(job, lambda r: r.state is State.SUCCEEDED)
+    assert report.texts == {"logs/here/launcher.log": "new\n"}
+    assert supervised.poll(job, HERE, {}, 2).texts == {"logs/here/launcher.log": "w\n"}
+    assert (Path(job.run_dir) / "logs/here/launcher.log").read_text().startswith("exits with")
+
+
+def test_nodes_that_another_reaches_are_prepared_too(make_job: Callable[..., Job]) -> None:
+    job = replace(make_job("exit 0"), nodes=("here", "there"))
+    logs = Path(job.run_dir) / "logs/there"
+    logs.mkdir(parents=True)
+    (logs / "rank1.error.json").write_text('{"rank": 1, "message": "of the run before"}')
+    (logs / "rank1.log").write_text("of the run before\n")
+    there = LocalTransport(Node(name="there"))
+    outcomes = BACKENDS["pdsh"].submit(job, {"here": HERE, "there": there})
+    assert [(outcome.item, outcome.error) for outcome in outcomes] == [("here", None)]
+    report = supervised.poll(job, there, {})
+    assert (report.state, report.errors, dict(report.texts)) == (None, (), {})
+    until(job, ended)
+
+
+def test_why_nothing_was_started_is_told(make_job: Callable[..., Job]) -> None:
+    job = replace(make_job("exit 0"), shell="no such shell")
+    (outcome,) = supervised.start(job, {"here": HERE}, ["here"])
+    assert "No such file or directory: 'no such shell'" in str(outcome.error)
+    assert "Traceback" in (Path(job.run_dir) / "logs/here/launcher.log").read_text()
 
 
 def test_digests_are_those_of_the_launcher(tmp_path: Path, make_job: Callable[..., Job]) -> None:
