@@ -120,6 +120,12 @@ class Follower:
 
     def stop(self, spare: tuple[str, ...] = ()) -> None:
         """End the run's processes on all nodes but `spare`; then hear once more what they have to tell."""
+        away = [node for node in self.job.nodes if node not in self.transports and node not in spare]
+        for found in fan_out(away, self.reconnect):
+            if found.value is not None:
+                self.transports[found.item] = found.value
+            else:
+                self.watcher.note(f"{found.error}\nit was not told to stop: llmctl cancel {self.job.run_id}")
         reachable = {node: each for node, each in self.transports.items() if node not in spare}
         for ended in self.backend.cancel(self.job, reachable, GRACE):
             if ended.error:

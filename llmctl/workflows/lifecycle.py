@@ -62,6 +62,7 @@ def opened(folder: RunFolder) -> Iterator[tuple[Live, dict[str, LlmctlError]]]:
         nodes=tuple(nodes),
         transports=transports,
         login=manifest["login"],
+        local=manifest["backend"] == "local",
     )
     try:
         yield live, errors
@@ -178,15 +179,15 @@ def logs(
 
 def cancel(given: str, *, runs: Path | None, watcher: Watcher) -> tuple[RunFolder, list[Outcome[str, int]]]:
     """End a run on all its nodes. Each outcome is how many processes were ended; a node that was not reached is an
-    error, and the run then keeps its state. A lost run may still have processes. Raises UsageError for a run that has
-    ended otherwise."""
+    error, and the run then keeps its state. A run that was lost or failed may still have processes. Raises UsageError
+    for a run that has ended otherwise."""
     folder = find_run(given, runs)
     known = State(folder.read_manifest()["state"])
-    if known in ENDED and known is not State.LOST:
+    if known in (State.SUCCEEDED, State.CANCELLED):
         raise UsageError(f"{folder.run_id} has ended: {known}", hint="llmctl ps")
     with opened(folder) as (live, errors):
         unreached = [Outcome[str, int](node, error=error) for node, error in errors.items()]
-        if unreached:
+        if unreached or known is State.FAILED:
             done = live.backend.cancel(live.job, live.transports, GRACE)
         else:
             done = running.cancel(live, watcher)

@@ -65,11 +65,13 @@ class Live:
     transports: dict[str, Transport]
     login: Mapping[str, Any]
     """`user` and `port` of the recipe."""
+    local: bool
+    """Its one node is this machine."""
 
     def reconnect(self, name: str) -> Transport:
         """A new connection to a node of the run."""
         (node,) = (node for node in self.nodes if node.name == name)
-        return connect_one(node, self.login, local=isinstance(self.transports.get(name), LocalTransport))
+        return LocalTransport(node) if self.local else connect(node, user=self.login["user"], port=self.login["port"])
 
     def close(self) -> None:
         """Close all connections."""
@@ -80,7 +82,7 @@ class Live:
 def begin(request: RunRequest, teller: Teller) -> Live:
     """Everything up to the start of the processes. Raises UsageError, ManyNodeErrors, BlockedError; nothing of a new
     run is then left on launcher or nodes."""
-    planned = _draft(request)
+    planned = work_out(request)
     _ = planned.files  # the DeepSpeed lint, before any node is troubled
     recipe = planned.loaded.recipe
     if not DEVICES[recipe.cluster.device].engine:
@@ -96,7 +98,7 @@ def begin(request: RunRequest, teller: Teller) -> Live:
         if request.resume is not None:
             _assert_over(request.resume, transports)
         checked = _check(planned, transports, request.allow_drift, teller)
-        planned = _draft(
+        planned = work_out(
             request,
             run_id=planned.plan.run_id,
             addresses=choose_addresses(checked.facts, planned.nodes),
@@ -159,11 +161,6 @@ def open_all(nodes: Sequence[Node], login: Mapping[str, Any], *, local: bool) ->
     return opened
 
 
-def connect_one(node: Node, login: Mapping[str, Any], *, local: bool) -> Transport:
-    """One connection. Raises NodeError."""
-    return LocalTransport(node) if local else connect(node, user=login["user"], port=login["port"])
-
-
 def _assert_over(folder: RunFolder, transports: Mapping[str, Transport]) -> None:
     """Raise UsageError when something of the run still runs on a node: it is neither started twice nor ended here."""
     job, _, manifest = read_job(folder)
@@ -178,7 +175,7 @@ def _assert_over(folder: RunFolder, transports: Mapping[str, Transport]) -> None
         )
 
 
-def _draft(request: RunRequest, **found: Any) -> Draft:
+def work_out(request: RunRequest, **found: Any) -> Draft:
     if request.resume is None:
         return draft(request.source, sets=request.sets, runs=request.runs, **found)
     manifest = request.resume.read_manifest()
@@ -232,7 +229,15 @@ def _start(
     names = tuple(node.name for node in planned.nodes)
     job = Job(run_id=plan.run_id, run_dir=plan.paths.run_dir, nodes=names, python=plan.python, shell=shell_of(plan))
     backend = BACKENDS[recipe.launch.backend]
-    live = Live(folder=folder, job=job, backend=backend, nodes=planned.nodes, transports=transports, login=login)
+    live = Live(
+        folder=folder,
+        job=job,
+        backend=backend,
+        nodes=planned.nodes,
+        transports=transports,
+        login=login,
+        local=recipe.launch.backend == "local",
+    )
     try:
         teller.step(f"staging {plan.run_id}")
         manifest = first_manifest(planned, job, sets=request.sets, allowed=request.allow_drift)

@@ -1,0 +1,78 @@
+"""Following a run: nodes that are away, without any node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from llmctl.errors import NodeError
+from llmctl.launch.backends import BACKENDS
+from llmctl.launch.supervised import Job, NodeReport
+from llmctl.recipe.hosts import Node
+from llmctl.remote.fanout import Outcome, fan_out
+from llmctl.remote.local import LocalTransport
+from llmctl.remote.transport import Transport
+from llmctl.run.folder import RunFolder
+from llmctl.run.records import Progress
+from llmctl.run.states import State
+from llmctl.workflows.follow import Follower
+from llmctl.workflows.run import Live
+
+JOB = Job(run_id="r-1", run_dir="/nowhere", nodes=("a", "b", "c"), python="python3", shell="sh")
+
+
+class Told:
+    """A backend whose nodes run, and which remembers who was told to stop."""
+
+    def __init__(self) -> None:
+        self.stopped: list[str] = []
+
+    def logs(self, _job: Job, transport: Transport, _offsets: Mapping[str, int]) -> NodeReport:
+        return NodeReport(node=transport.node.name, state=State.RUNNING)
+
+    def cancel(self, _job: Job, transports: Mapping[str, Transport], _grace: float) -> list[Outcome[str, int]]:
+        self.stopped = sorted(transports)
+        return fan_out(self.stopped, len)
+
+
+class Notes:
+    """A watcher that keeps the remarks."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def lines(self, label: str, text: str) -> None: ...
+
+    def progress(self, progress: Progress) -> None: ...
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def test_a_stop_reaches_nodes_that_were_away_and_names_those_that_stay_away() -> None:
+    def reconnect(name: str) -> Transport:
+        if name == "c":
+            raise NodeError("no route", where=name)
+        return LocalTransport(Node(name=name))
+
+    backend, watcher = Told(), Notes()
+    transports: dict[str, Transport] = {"a": LocalTransport(Node(name="a"))}
+    Follower(JOB, backend, transports, reconnect, watcher).stop()  # type: ignore[arg-type]
+    assert backend.stopped == ["a", "b"]
+    (note,) = watcher.notes
+    assert note.startswith("c: no route")
+    assert "llmctl cancel r-1" in note
+
+
+def test_a_local_run_stays_local_when_it_is_reached_again(tmp_path: Path) -> None:
+    node = Node(name="here")
+    live = Live(
+        folder=RunFolder(tmp_path),
+        job=JOB,
+        backend=BACKENDS["local"],
+        nodes=(node,),
+        transports={},  # as after a question that got no answer
+        login={"user": None, "port": None},
+        local=True,
+    )
+    assert isinstance(live.reconnect("here"), LocalTransport)
