@@ -33,15 +33,8 @@ def run(
 
     if (recipe is None) == (resume is None):
         raise UsageError("give a recipe, or --resume with a run", hint="llmctl run quickstart")
-    if dry_run and recipe is not None:
-        from llmctl.cli.render import show
-        from llmctl.workflows.render import draft
-
-        show(draft(recipe, sets=sets, runs=runs), texts=False)
-        return
-    from llmctl.cli.watching import make_watcher
     from llmctl.run.index import find_run
-    from llmctl.workflows.run import RunRequest, begin
+    from llmctl.workflows.run import RunRequest, begin, work_out
 
     request = RunRequest(
         source=recipe or "",
@@ -50,6 +43,13 @@ def run(
         allow_drift=tuple(allow_drift),
         resume=find_run(resume, runs) if resume else None,
     )
+    if dry_run:
+        from llmctl.cli.render import show
+
+        show(work_out(request), texts=False)
+        return
+    from llmctl.cli.watching import make_watcher
+
     watcher = make_watcher()
     live = begin(request, watcher)
     try:

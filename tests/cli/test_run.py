@@ -86,6 +86,21 @@ def test_a_dry_run_shows_the_commands_and_makes_nothing(
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_dry_run_of_a_resumed_run_starts_nothing_either(
+    env: dict[str, str], tmp_path: Path, run_llmctl: RunLlmctl
+) -> None:
+    run = tmp_path / "runs" / "small-20261121-093000-kqzt"
+    run.mkdir(parents=True)
+    recipe = write(tmp_path)
+    (run / "recipe.yaml").write_bytes(recipe.read_bytes())
+    manifest = json.dumps({"state": "FAILED", "recipe": {"path": str(recipe)}})
+    (run / "manifest.json").write_text(manifest)
+    done = run_llmctl("run", "--resume", run, "--dry-run", env=env, code=0)
+    assert f"{run.name}/launch.sh 0" in done.stdout
+    assert {path.name for path in run.iterdir()} == {"recipe.yaml", "manifest.json"}
+    assert (run / "manifest.json").read_text() == manifest
+
+
 def test_without_runs_the_others_say_so(env: dict[str, str], run_llmctl: RunLlmctl) -> None:
     assert "no runs yet" in run_llmctl("ps", env=env, code=0).stdout
     assert json.loads(run_llmctl("ps", "--json", env=env, code=0).stdout) == []
