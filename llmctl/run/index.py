@@ -44,7 +44,7 @@ def record(folder: RunFolder, state: State, nodes: tuple[str, ...]) -> None:
 def entries() -> list[IndexEntry]:
     """All runs whose folder is still there, the newest last."""
     known = _read(home_dir() / "runs.json")
-    return sorted((e for e in known.values() if Path(e.path).is_dir()), key=lambda entry: entry.run_id[-20:])
+    return sorted((e for e in known.values() if Path(e.path).is_dir()), key=lambda entry: _when(entry.run_id))
 
 
 def find_run(given: str | None, runs: Path | None = None) -> RunFolder:
@@ -59,7 +59,7 @@ def find_run(given: str | None, runs: Path | None = None) -> RunFolder:
     if not known:
         raise UsageError("there is no run yet", hint="llmctl run quickstart")
     if given is None:
-        return max(known.values(), key=lambda folder: folder.manifest.stat().st_mtime)
+        return known[max(known, key=_when)]
     if given in known:
         return known[given]
     matches = [name for name in known if name.startswith(given)]
@@ -70,6 +70,11 @@ def find_run(given: str | None, runs: Path | None = None) -> RunFolder:
         why=f"{', '.join(sorted(matches)[:5])}" if matches else "",
         hint="llmctl ps",
     )
+
+
+def _when(run_id: str) -> str:
+    """The part of a run id that is its time; asking about a run does not make it the newest."""
+    return run_id[-len("YYYYMMDD-HHMMSS-abcd") :]
 
 
 @contextmanager

@@ -33,13 +33,13 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_newest_run_an_id_and_a_folder(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
-    old = write_run(runs / "old-1", 1.5)
-    new = write_run(runs / "new-1", 1.0)
-    os.utime(old / "manifest.json", (1, 1))
+    old = write_run(runs / "old-20261121-090000-zzzz", 1.5)
+    new = write_run(runs / "new-20261121-093000-aaaa", 1.0)
+    os.utime(new / "manifest.json", (1, 1))  # the old one was asked about since
     assert make_report(None, None, runs).folder == new / "report"
-    assert make_report("old-1", None, runs).folder == old / "report"
+    assert make_report("old", None, runs).folder == old / "report"
     assert make_report(str(old), None, None).run.records[0].loss == 4.5
-    made = make_report("old-1", "new-1", runs)
+    made = make_report("old", "new", runs)
     assert made.exit_code is ExitCode.FAILED
     dotted = write_run(runs / "qwen2.5_7b-20261121-093000-kqzt")
     assert make_report(dotted.name, None, runs).folder == dotted / "report"
