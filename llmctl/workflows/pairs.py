@@ -58,7 +58,8 @@ def _logins(nodes: Sequence[Node], recipe: Recipe | None) -> list[Row]:
     if recipe is not None and recipe.launch.backend != "pdsh":
         return []
     options = "-o BatchMode=yes -o StrictHostKeyChecking=yes -o ConnectTimeout=8"
-    user = f"-o User={sh_quote(recipe.cluster.user)} " if recipe and recipe.cluster.user else ""
-    return [
-        Row(name=f"ssh {node.name}", run=f"ssh {options} {user}{sh_quote(node.name)} true", parse=str) for node in nodes
-    ]
+    if recipe and recipe.cluster.user:
+        options += f" -o User={sh_quote(recipe.cluster.user)}"
+    if recipe and recipe.cluster.port:
+        options += f" -p {recipe.cluster.port}"
+    return [Row(name=f"ssh {node.name}", run=f"ssh {options} {sh_quote(node.name)} true", parse=str) for node in nodes]

@@ -1,0 +1,41 @@
+"""What the nodes are asked about each other."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Mapping
+
+from llmctl.recipe.hosts import Node
+from llmctl.recipe.schema import Recipe
+from llmctl.remote.fanout import Outcome
+from llmctl.workflows.asking import Answered
+from llmctl.workflows.pairs import ask_pairs
+
+
+def test_the_first_node_tries_the_logins_that_pdsh_will_make() -> None:
+    recipe = Recipe.model_validate(
+        {
+            "name": "r",
+            "cluster": {"device": "cpu", "nodes": ["a", "b"], "workdir": "/w", "user": "me", "port": 2222},
+            "launch": {"backend": "pdsh", "launcher": "deepspeed"},
+            "model": {"path": "m"},
+            "data": {"datasets": ["d"]},
+        }
+    )
+    asked: dict[str, list[str]] = {}
+
+    def ask(programs: Mapping[str, str]) -> list[Outcome[str, Answered]]:
+        for node, text in programs.items():
+            (encoded,) = re.findall(r'\nmain\("(.*)"\)\n', text)
+            commands = json.loads(base64.b64decode(encoded))["commands"].values()
+            asked[node] = [command["run"] for command in commands if command["run"].startswith("ssh ")]
+        return []
+
+    ask_pairs(ask, [Node(name="a"), Node(name="b")], [], recipe)
+    assert [command.partition("ConnectTimeout=8 ")[2] for command in asked["a"]] == [
+        "-o User=me -p 2222 a true",
+        "-o User=me -p 2222 b true",
+    ]
+    assert asked["b"] == []
