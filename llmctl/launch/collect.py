@@ -37,4 +37,5 @@ def _listing(job: Job, transport: Transport, *, output: bool) -> list[str]:
     )
     if not found.ok:
         raise NodeError("its files cannot be listed", where=transport.node.name, why=found.stderr.strip())
-    return [name for name in found.stdout.splitlines() if ".." not in PurePosixPath(name).parts]
+    # What a node names is written here: nothing but files right below the folders that were asked for.
+    return [name for name in found.stdout.splitlines() if str(PurePosixPath(name).parent) in where]
