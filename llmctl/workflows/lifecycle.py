@@ -80,7 +80,8 @@ def status(given: str | None, *, runs: Path | None, watcher: Watcher) -> RunStat
         progress.feed(logs.pop("output/steps.jsonl", ""))
         known = State(manifest["state"])
         starters = {node: reports[node] for node in live.backend.starters(live.job) if node in reports}
-        state = known if known in ENDED or errors else state_of(starters)
+        unborn = known is State.STAGING and all(report.state is None for report in reports.values())
+        state = known if known in ENDED or errors or unborn else state_of(starters)
         failure = first_failure(reports, logs) if state in (State.FAILED, State.LOST) else None
         if state in ENDED and known not in ENDED:
             ending = Ending(state=state, reports=reports, failure=failure, progress=progress)

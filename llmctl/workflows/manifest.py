@@ -55,7 +55,9 @@ def first_manifest(draft: Draft, job: Job, *, sets: Sequence[str], allowed: Sequ
 def note_state(folder: RunFolder, state: State, **values: Any) -> None:
     """Write a run's new state to its manifest and to the index of runs."""
     old = folder.read_manifest() if folder.manifest.exists() else {}
-    states = [*old.get("states", []), {"state": state, "time": time.time()}]
+    states = old.get("states", [])
+    if not states or states[-1]["state"] != state:
+        states = [*states, {"state": state, "time": time.time()}]
     folder.update_manifest(state=state, states=states, **values)
     nodes = values.get("nodes") or old.get("nodes", [])
     index.record(folder, state, tuple(node["name"] for node in nodes))
