@@ -15,8 +15,10 @@ _TORCHRUN = re.compile(
     r"Root Cause.*?rank\s*:\s*(?P<rank>\d+)\s*\(local_rank.*?exitcode\s*:\s*(?P<code>-?\d+)", re.DOTALL
 )
 _DEEPSPEED = re.compile(r"exits with return code = (?P<code>-?\d+)")
-ECHO = re.compile(r"closed by peer|connection reset|socket timeout|timed out waiting|broken pipe", re.IGNORECASE)
-"""What a rank says when another one is gone."""
+ECHO = re.compile(
+    r"closed by peer|connection reset|socket timeout|timed out waiting|broken pipe|it comes from rank", re.IGNORECASE
+)
+"""What a rank says when another one is gone, or is the cause."""
 ENDED_BY_OTHERS = (-signal.SIGABRT, -signal.SIGTERM)
 """How a rank ends when another one is gone: a collective library's watchdog aborts it, a launcher terminates it."""
 FOR_PEOPLE = ("EngineError", "Stopped")

@@ -71,6 +71,18 @@ def test_the_earliest_error_of_its_own_is_the_cause() -> None:
     assert found.tail == ("Traceback", "  line")
 
 
+def test_the_rank_with_the_bad_batch_is_named() -> None:
+    reports = {
+        "node1": report(
+            "node1", error(0, 1.0, "the loss of step 3 is not finite: it comes from rank 1", "EngineError")
+        ),
+        "node2": report("node2", error(1, 2.0, "the loss of step 3 is not finite: rank 1 (d row 7)", "EngineError")),
+    }
+    found = first_failure(reports, {})
+    assert found is not None
+    assert (found.rank, found.message) == (1, "the loss of step 3 is not finite: rank 1 (d row 7)")
+
+
 def test_errors_for_people_come_without_a_traceback() -> None:
     told = report("node1", error(0, 1.0, "no good row", "EngineError"))
     found = first_failure({"node1": told}, {"logs/node1/rank0.log": "noise\n"})
