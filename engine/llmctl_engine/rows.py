@@ -69,9 +69,13 @@ def sources(folder: Path, names: tuple[str, ...]) -> list[Source]:
     Raises ValueError for a dataset that is not there or that this reader cannot read."""
     info_file = folder / "dataset_info.json"
     info = json.loads(info_file.read_text(encoding="utf-8")) if info_file.is_file() else {}
+    if not isinstance(info, dict):
+        raise ValueError(f"{info_file}: must map dataset names to their files")
     found = []
     for name in names:
         entry = info.get(name, {})
+        if not isinstance(entry, dict) or (name in info and not isinstance(entry.get("file_name"), str)):
+            raise ValueError(f"dataset {name}: {info_file} gives no file_name; only local files can be read")
         if entry.get("formatting", "alpaca") != "alpaca" or entry.get("ranking"):
             raise ValueError(f"dataset {name}: only alpaca rows and plain text can be read")
         candidates = [folder / entry["file_name"]] if entry else [folder / (name + suffix) for suffix in SUFFIXES]

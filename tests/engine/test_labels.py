@@ -151,3 +151,7 @@ def test_what_is_no_dataset_is_told(tmp_path: Path) -> None:
     (tmp_path / "dataset_info.json").write_text('{"s": {"file_name": "s.json", "formatting": "sharegpt"}}')
     with pytest.raises(ValueError, match="only alpaca rows"):
         rows.sources(tmp_path, ("s",))
+    for text, words in (('{"s": {"hf_hub_url": "a/b"}}', "no file_name"), ('{"s": []}', "no file_name"), ("[]", "map")):
+        (tmp_path / "dataset_info.json").write_text(text)
+        with pytest.raises(ValueError, match=words):
+            rows.sources(tmp_path, ("s",))
