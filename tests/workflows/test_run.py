@@ -49,6 +49,10 @@ def test_pdsh_tells_a_killed_rank_on_another_node(lab: Lab, tmp_path: Path) -> N
     assert started.wait(60) == 1, started.text
     assert "FAILED first: " in started.text
     assert processes(lab, run.name) == []
+    # What the first attempt left in the logs is no failure of the second.
+    done = llmctl("run", "--resume", run, "--set", "train.epochs=1", env=lab.env, code=0)
+    assert f"SUCCEEDED: {run.name}, 12 steps" in done.stdout
+    assert "exited with exit code" not in done.stdout
 
 
 def test_an_error_of_the_engine_is_told_with_its_rank(lab: Lab, tmp_path: Path) -> None:
