@@ -109,7 +109,9 @@ class Follower:
         if State.LOST in states:
             self.stop()
             return self._end(State.LOST, lost=tuple(n for n in starters if self.reports[n].state is State.LOST))
-        failed = State.FAILED in states or any(report.errors for report in self.reports.values())
+        errors = [error for report in self.reports.values() for error in report.errors]
+        # A rank that was asked to stop did so; whether that was a cancel, its supervisor tells.
+        failed = State.FAILED in states or any(error.get("type") != "Stopped" for error in errors)
         if self.sign is None and (failed or self._told_elsewhere()):
             self.sign = now
         if self.sign is not None and (now - self.sign > SETTLE or all(state in ENDED for state in states)):

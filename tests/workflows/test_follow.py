@@ -64,6 +64,15 @@ def test_a_stop_reaches_nodes_that_were_away_and_names_those_that_stay_away() ->
     assert "llmctl cancel r-1" in note
 
 
+def test_a_rank_that_stopped_when_asked_to_is_no_failure() -> None:
+    follower = Follower(JOB, BACKENDS["ssh"], {}, Node, Notes())  # type: ignore[arg-type]
+    for kind, sign in (("Stopped", False), ("RuntimeError", True)):
+        error = {"rank": 0, "type": kind, "message": "m"}
+        follower.reports = {"a": NodeReport(node="a", state=State.RUNNING, errors=(error,))}
+        assert follower.ending() is None
+        assert (follower.sign is not None) is sign
+
+
 def test_a_local_run_stays_local_when_it_is_reached_again(tmp_path: Path) -> None:
     node = Node(name="here")
     live = Live(
