@@ -16,6 +16,17 @@ def write_metrics(output: Path, metrics: Mapping[str, Any], *, epoch: float, tok
         (output / name).write_text(text, encoding="utf-8")
 
 
+def over_all(metrics: Mapping[str, Any], history: Sequence[Mapping[str, Any]], *, resumed_from: int) -> dict[str, Any]:
+    """The metrics of a resumed run: `train_loss` over all its steps. Its times are those of the last part alone, which
+    `resumed_from_step` tells."""
+    if not resumed_from:
+        return dict(metrics)
+    points = [(entry["step"], entry["loss"]) for entry in history if "loss" in entry]
+    steps = [0, *(step for step, _ in points)]
+    total = sum(loss * (step - before) for (step, loss), before in zip(points, steps, strict=False))
+    return {**metrics, "train_loss": total / steps[-1], "resumed_from_step": resumed_from}
+
+
 def draw_loss(output: Path, history: Sequence[Mapping[str, Any]]) -> None:
     """`training_loss.png`: the loss of each logged step. Raises ImportError without matplotlib."""
     from matplotlib.figure import Figure

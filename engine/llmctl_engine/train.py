@@ -93,7 +93,8 @@ def _train(
     trainer.save_model(str(output))
     group.barrier()
     if records is not None:
-        _finish(output, trainer.state, result.metrics, records)
+        metrics = outcome.over_all(result.metrics, trainer.state.log_history, resumed_from=start or 0)
+        _finish(output, trainer.state, metrics, records)
     group.barrier()
 
 

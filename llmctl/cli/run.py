@@ -24,6 +24,7 @@ def run(
     dry_run: bool = typer.Option(False, "--dry-run", help="Show every file and command; start nothing."),
     detach: bool = typer.Option(False, "--detach", help="Return as soon as the processes are started."),
     allow_drift: list[str] = typer.Option([], metavar="CODE", help="Go on despite this finding; repeatable."),
+    collect: list[str] = typer.Option([], metavar="weights", help="Bring the final weights back too."),
     runs: Path | None = typer.Option(None, help="Where runs lie (default: $LLMCTL_RUNS or ./runs)."),
 ) -> None:
     """Train: check the nodes, bring them what they need, start, follow, collect.
@@ -31,6 +32,8 @@ def run(
     Ctrl-C leaves the run alone and returns; a second one ends it."""
     from llmctl.errors import UsageError
 
+    if set(collect) - {"weights"}:
+        raise UsageError(f"--collect {' '.join(collect)} is not understood", hint="--collect weights")
     if (recipe is None) == (resume is None):
         raise UsageError("give a recipe, or --resume with a run", hint="llmctl run quickstart")
     from llmctl.run.index import find_run
@@ -41,6 +44,7 @@ def run(
         sets=tuple(sets),
         runs=runs,
         allow_drift=tuple(allow_drift),
+        collect=tuple(collect),
         resume=find_run(resume, runs) if resume else None,
     )
     if dry_run:

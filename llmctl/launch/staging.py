@@ -65,7 +65,7 @@ def _stage_node(job: Job, cargo: Cargo, transport: Transport, progress: Progress
         raise NodeError("the run folder cannot be made", where=f"{node}:{job.run_dir}", why=made.stderr.strip())
     texts: dict[str, bytes | Path] = {f"{job.run_dir}/{name}": text.encode() for name, text in cargo.files.items()}
     texts[f"{job.run_dir}/supervisor.py"] = onnode_file("supervisor.py")
-    transport.put(texts)
+    transport.put(texts, mode=0o600)  # cluster.env may hold tokens
     digests = call(transport, job, "digest", *cargo.trees, timeout=1800)["digests"] if cargo.trees else []
     missing = [
         (target, tree)
@@ -85,9 +85,15 @@ def _stage_tree(job: Job, target: str, tree: Tree, transport: Transport) -> None
         (there,) = call(transport, job, "digest", aside, timeout=1800)["digests"]
         if there != tree.digest:
             raise NodeError("what arrived is not what was sent", where=f"{node}:{target}", hint="run it again")
-        moved = transport.run(f"rm -rf {sh_quote(target)} && mv {sh_quote(aside)} {sh_quote(target)}")
+        moved = transport.run(_replace(target, aside, old=f"{target}.{job.run_id}.old"))
         if not moved.ok:
             raise NodeError("the copy cannot be moved to its place", where=f"{node}:{target}", why=moved.stderr.strip())
     except NodeError:
         transport.run(f"rm -rf {sh_quote(aside)}")
         raise
+
+
+def _replace(target: str, aside: str, *, old: str) -> str:
+    """Put the copy in its place. Another run may use what lies there, so it goes aside first and whole."""
+    target, aside, old = sh_quote(target), sh_quote(aside), sh_quote(old)
+    return f"if [ -e {target} ]; then mv {target} {old}; fi && mv {aside} {target} && rm -rf {old}"

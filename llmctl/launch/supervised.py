@@ -14,6 +14,8 @@ from llmctl.remote.transport import Transport
 from llmctl.run.states import State
 
 MARKER = "LLMCTL-JSON "
+POLL_SECONDS = 10.0
+"""Patience with one answer; well below the time after which a node counts as lost."""
 TAIL = 32 * 1024
 """Bytes of each file's end that tell how a run stands."""
 FULL = 200 * 1024
@@ -103,7 +105,7 @@ def poll(job: Job, transport: Transport, offsets: Mapping[str, int], tail: int |
     written since the last start, at most its last `tail` bytes."""
     node = transport.node.name
     request = json.dumps({"offsets": dict(offsets), "tail": tail}).encode()
-    answer = call(transport, job, "poll", job.run_dir, node, stdin=request, timeout=30)
+    answer = call(transport, job, "poll", job.run_dir, node, stdin=request, timeout=POLL_SECONDS)
     state = answer["state"] or {}
     return NodeReport(
         node=node,

@@ -158,8 +158,9 @@ class Follower:
         self.offsets.setdefault(report.node, {}).update(report.offsets)
         for name, text in report.texts.items():
             if name == "output/steps.jsonl":
-                self.progress.feed(text)
-                self.watcher.progress(self.progress)
+                if report.node == self.job.nodes[0]:  # on a shared file system every node sees the same records
+                    self.progress.feed(text)
+                    self.watcher.progress(self.progress)
                 continue
             self.logs[name] = (self.logs.get(name, "") + text)[-KEPT:]
             self.watcher.lines(label_of(name), text)

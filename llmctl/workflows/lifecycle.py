@@ -24,6 +24,7 @@ from llmctl.run.states import ENDED, State
 from llmctl.workflows import run as running
 from llmctl.workflows.follow import GRACE, INTERVAL, Ending, Watcher, label_of, state_of
 from llmctl.workflows.manifest import note_state, read_job
+from llmctl.workflows.render import runs_folder
 from llmctl.workflows.run import Live
 
 
@@ -71,8 +72,9 @@ def opened(folder: RunFolder) -> Iterator[tuple[Live, dict[str, LlmctlError]]]:
 
 
 def status(given: str | None, *, runs: Path | None, watcher: Watcher) -> RunStatus:
-    """Ask the nodes about a run. One that ended while nobody watched is collected and noted now."""
-    folder = find_run(given, runs)
+    """Ask the nodes about a run. One that ended while nobody watched is collected and noted now, and what still runs
+    of it beside the failure is ended."""
+    folder = find_run(given, runs_folder(runs))
     with opened(folder) as (live, errors):
         manifest = folder.read_manifest()
         reports, logs = _ends(live, errors)
@@ -84,6 +86,8 @@ def status(given: str | None, *, runs: Path | None, watcher: Watcher) -> RunStat
         state = known if known in ENDED or errors or unborn else state_of(starters)
         failure = first_failure(reports, logs) if state in (State.FAILED, State.LOST) else None
         if state in ENDED and known not in ENDED:
+            if any(report.state is State.RUNNING for report in reports.values()):
+                live.backend.cancel(live.job, live.transports, GRACE)
             ending = Ending(state=state, reports=reports, failure=failure, progress=progress)
             running.conclude(live, ending, watcher)
         elif known not in ENDED and not errors:
@@ -149,7 +153,7 @@ def logs(
 ) -> dict[str, LlmctlError]:
     """Tell (label, line) of a run's logs, to the end or with `follow` until the run has ended. Of an ended run the
     collected files are read. The result holds the nodes that could not be asked."""
-    folder = find_run(given, runs)
+    folder = find_run(given, runs_folder(runs))
     keep = wanted.compiled()
     manifest = folder.read_manifest()
     names = [node["name"] for node in manifest["nodes"]]
@@ -182,7 +186,7 @@ def cancel(given: str, *, runs: Path | None, watcher: Watcher) -> tuple[RunFolde
     """End a run on all its nodes. Each outcome is how many processes were ended; a node that was not reached is an
     error, and the run then keeps its state. A run that was lost or failed may still have processes. Raises UsageError
     for a run that has ended otherwise."""
-    folder = find_run(given, runs)
+    folder = find_run(given, runs_folder(runs))
     known = State(folder.read_manifest()["state"])
     if known in (State.SUCCEEDED, State.CANCELLED):
         raise UsageError(f"{folder.run_id} has ended: {known}", hint="llmctl ps")

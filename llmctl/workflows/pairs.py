@@ -17,7 +17,7 @@ from llmctl.recipe.schema import Recipe
 from llmctl.workflows.asking import Ask, ask_all
 
 NETWORK_SECONDS = 8.0
-"""How long the first node listens for the others."""
+"""The listener's patience for each 64 nodes, which is how many are asked at once."""
 
 
 def ask_pairs(
@@ -29,12 +29,13 @@ def ask_pairs(
     resolve = [Row(name=name, run=f"getent ahostsv4 {sh_quote(name)}", parse=parsers.resolved) for name in names]
     first, port = names[0], free_port(found, names[0])
     address = (recipe.cluster.master_addr if recipe else None) or choose_addresses(found, nodes).get(first, first)
+    patience = NETWORK_SECONDS * (1 + len(names) // 64)
     asks = {}
     for name in names:
         rows = [*resolve, *(_logins(nodes, recipe) if name == first else [])]
         network: dict[str, Any] = {}
         if port is not None and name == first:
-            network["listen"] = {"port": port, "peers": len(names) - 1, "seconds": NETWORK_SECONDS}
+            network["listen"] = {"port": port, "peers": len(names) - 1, "seconds": patience}
         elif port is not None:
             network["connect"] = {"name": address, "port": port, "seconds": NETWORK_SECONDS - 1}
         asks[name] = request(rows, activation=None, ports=[], **network)

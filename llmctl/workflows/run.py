@@ -50,6 +50,8 @@ class RunRequest:
     sets: tuple[str, ...] = ()
     runs: Path | None = None
     allow_drift: tuple[str, ...] = ()
+    collect: tuple[str, ...] = ()
+    """What comes back besides logs and records: `weights`."""
     resume: RunFolder | None = None
     """Continue this run; `source` is then its own recipe."""
 
@@ -122,7 +124,8 @@ def follow(live: Live, watcher: Watcher) -> Ending:
 
 def conclude(live: Live, ending: Ending, watcher: Watcher) -> None:
     """Collect what the nodes hold, and note the end in the manifest and the index."""
-    for outcome in collect(live.job, live.folder, live.transports):
+    weights = "weights" in live.folder.read_manifest().get("collect", ())
+    for outcome in collect(live.job, live.folder, live.transports, weights=weights):
         if outcome.error:
             watcher.note(str(outcome.error))
     reports = ending.reports.values()
@@ -162,8 +165,11 @@ def open_all(nodes: Sequence[Node], login: Mapping[str, Any], *, local: bool) ->
 
 
 def _assert_over(folder: RunFolder, transports: Mapping[str, Transport]) -> None:
-    """Raise UsageError when something of the run still runs on a node: it is neither started twice nor ended here."""
+    """Raise UsageError when the run has succeeded, or when something of it still runs on a node: it is neither started
+    twice nor ended here."""
     job, _, manifest = read_job(folder)
+    if manifest["state"] == State.SUCCEEDED:
+        raise UsageError(f"{folder.run_id} has SUCCEEDED, nothing is left to do", hint=f"llmctl report {folder.run_id}")
     backend = BACKENDS[manifest["backend"]]
     known = {node: transport for node, transport in transports.items() if node in job.nodes}
     told = [outcome.value for outcome in backend.status(job, known) if outcome.value]
@@ -176,6 +182,7 @@ def _assert_over(folder: RunFolder, transports: Mapping[str, Transport]) -> None
 
 
 def work_out(request: RunRequest, **found: Any) -> Draft:
+    """The run that was asked for, on paper; `found` is what the nodes told, as for `draft`."""
     if request.resume is None:
         return draft(request.source, sets=request.sets, runs=request.runs, **found)
     manifest = request.resume.read_manifest()
@@ -241,6 +248,7 @@ def _start(
     try:
         teller.step(f"staging {plan.run_id}")
         manifest = first_manifest(planned, job, sets=request.sets, allowed=request.allow_drift)
+        manifest["collect"] = list(request.collect)
         if request.resume is not None:
             manifest["created"] = folder.read_manifest()["created"]
         note_state(folder, State.STAGING, **manifest)
@@ -248,7 +256,10 @@ def _start(
             facts = [asdict(fact) for fact in checked.facts if fact.node == name]
             write_json(folder.facts(name), facts)
         for path, text in planned.files.items():
-            (folder.root / path).write_text(text, encoding="utf-8")
+            _write_private(folder.root / path, text)
+        if request.resume is not None:
+            # What a lost supervisor or a first node left behind must not write beside the new processes.
+            backend.cancel(job, transports, GRACE)
         staged = stage(job, _cargo(planned), transports, lambda node, what: teller.step(f"{node}: copying {what}"))
         _raise(staged)
         for outcome in staged:
@@ -264,6 +275,12 @@ def _start(
         raise
     note_state(folder, State.RUNNING)
     return live
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Rendered files hold `cluster.env`, which may hold tokens."""
+    path.touch(mode=0o600)
+    path.write_text(text, encoding="utf-8")
 
 
 def _cargo(planned: Draft) -> Cargo:

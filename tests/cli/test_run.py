@@ -134,6 +134,20 @@ def test_a_whole_run_on_this_machine_and_what_can_be_asked_of_it(
     assert manifest["exit_codes"] == {"localhost": 0}
     assert manifest["rows"] == 16
     assert json.loads((run / "env" / "localhost.json").read_text())
-    # Nothing to continue from: training starts anew, in the same folder.
-    again = run_llmctl("run", "--resume", run.name, env=env, code=0).stdout
+    assert "has SUCCEEDED" in run_llmctl("run", "--resume", run.name, env=env, code=2).stderr
+    assert (run / "env.sh").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.engine
+def test_without_a_checkpoint_a_failed_run_starts_anew(
+    env: dict[str, str], tmp_path: Path, run_llmctl: RunLlmctl
+) -> None:
+    from tests.engine.runs import INIT, rows
+
+    broken = {"init": {**INIT, "hidden_size": 33}}
+    recipe = write(tmp_path, rows(16), model=broken, train={"epochs": 1, "micro_batch": 4})
+    run_llmctl("run", recipe, env=env, code=1)
+    (run,) = (tmp_path / "runs").iterdir()
+    mended = ("--set", "model.init.hidden_size=32")
+    again = run_llmctl("run", "--resume", run.name, *mended, env=env, code=0).stdout
     assert "no good checkpoint on all nodes: starting from the beginning" in again

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from llmctl.run.folder import RunFolder
 from tests.conftest import llmctl, set_up
 from tests.lab import Lab
 from tests.workflows.jobs import ENDLESS, Factory, Started, losses, only_run, processes, status, write_recipe
@@ -115,9 +116,13 @@ def test_ctrl_c_leaves_the_run_and_a_second_one_ends_it(lab: Lab, tmp_path: Path
 def test_a_resumed_run_on_two_nodes_is_the_uninterrupted_one(zero: int | None, lab: Lab, tmp_path: Path) -> None:
     extra = {"deepspeed": {"stage": zero}} if zero is not None else {}
     recipe = write_recipe(tmp_path, lab, train={"save_steps": 5, "save_total_limit": 3}, **extra)
-    llmctl("run", recipe, "--runs", tmp_path / "whole", env=lab.env, code=0)
+    collect = ("--collect", "weights")
+    llmctl("run", recipe, "--runs", tmp_path / "whole", *collect, env=lab.env, code=0)
     llmctl("run", recipe, "--runs", tmp_path / "runs", env=lab.env, code=0)
     run, whole = only_run(tmp_path / "runs"), only_run(tmp_path / "whole")
+    assert (whole / "output" / "model.safetensors").is_file()
+    assert not (run / "output" / "model.safetensors").exists()
+    RunFolder(run).update_manifest(state="FAILED")
     # As if the run had died just after one node, and not yet the other, had its checkpoint of step 20.
     output = f"{lab.nodes[0].workdir}/runs/{run.name}/output"
     listed = [lab.exec(node, f"ls -d {output}/checkpoint-*").stdout.split() for node in lab.nodes]
@@ -128,6 +133,9 @@ def test_a_resumed_run_on_two_nodes_is_the_uninterrupted_one(zero: int | None, l
     done = llmctl("run", "--resume", run, env=lab.env, code=0)
     assert "continuing from checkpoint-15" in done.stdout
     assert losses(run) == losses(whole)
+    results = [json.loads((each / "output" / "all_results.json").read_text()) for each in (run, whole)]
+    assert results[0]["train_loss"] == pytest.approx(results[1]["train_loss"], rel=1e-6)
+    assert results[0]["resumed_from_step"] == 15
     assert len(losses(run)) == 24
 
 
