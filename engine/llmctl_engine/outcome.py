@@ -37,5 +37,6 @@ def draw_loss(output: Path, history: Sequence[Mapping[str, Any]]) -> None:
     axes.plot([step for step, _ in points], [loss for _, loss in points], linewidth=1.2)
     axes.set_xlabel("step")
     axes.set_ylabel("loss")
+    axes.set_title("training loss")
     axes.grid(alpha=0.3)
     figure.savefig(output / "training_loss.png", dpi=120)

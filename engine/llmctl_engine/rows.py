@@ -102,7 +102,10 @@ def read(found: list[Source], *, stage: str, max_samples: int | None) -> Rows:
 
 
 def _load(source: Source) -> list[Any]:
-    text = source.path.read_text(encoding="utf-8")
+    try:
+        text = source.path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{source.path}: is no UTF-8 text: {error.reason} at byte {error.start}") from None
     lines = [line for line in text.split("\n") if line.strip()]  # splitlines() also cuts at U+2028, which JSON may hold
     if source.path.suffix == ".txt":
         return [{source.columns["prompt"]: line} for line in lines]

@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ def train(config: EngineConfig) -> None:
     """Train one rank as `config` says. Raises EngineError, of which Stopped after a signal."""
     stop = StopRequest()
     stop.listen()
+    # They are for those who write the libraries, and would come from every rank at every checkpoint.
+    warnings.simplefilter("ignore", FutureWarning)
     _assert_world(config)
     os.environ.setdefault("DS_ACCELERATOR", DEVICES[config.device].torch_name)
     # Tokenising comes before the process group: its watchdog does not wait for it.

@@ -22,8 +22,14 @@ def judge(rows: Sequence[Row], facts: Sequence[Fact], expected: Mapping[str, Any
     for fact in facts:
         by_name.setdefault(fact.name, {})[fact.node] = fact
     found: list[Finding] = []
+    # What one failing command would tell many times is told once, by the row that must have it.
+    told = {
+        (row.run, fact.node) for row in rows if row.must for fact in by_name.get(row.name, {}).values() if fact.error
+    }
     for row in rows:
         there = by_name.get(row.name, {})
+        if not row.must:
+            there = {node: fact for node, fact in there.items() if not (fact.error and (row.run, node) in told)}
         values = {node: fact.value for node, fact in there.items() if fact.error is None}
         pinned = row.mode == "eq" and row.name in expected
         found += unknown(row, there, blocks=pinned or (row.needed and bool(wanted.slots)))

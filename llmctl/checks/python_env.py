@@ -59,7 +59,7 @@ def python_rows(python: str, *, engine: bool, deepspeed: bool = False, lora: boo
         ),
         Row(
             name="python.packages", run=run, parse=lambda out: _told(out)["packages"], env=True, mode="ok",
-            judge=complete, remedy="pip install llmctl[engine] there (docs/devices.md says which torch)",
+            judge=complete, remedy="install the engine's packages in that environment (docs/devices.md)",
         ),
         Row(
             name="conda.packages", env=True, parse=parsers.conda_packages, severity=Severity.WARNING,

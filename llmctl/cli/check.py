@@ -24,7 +24,7 @@ def check(
     verbose: bool = typer.Option(False, "--verbose", "-v", help="Show remarks too."),
     as_json: bool = typer.Option(False, "--json", help="For machines."),
 ) -> None:
-    """Read the nodes and tell where they disagree or cannot carry the run."""
+    """Tell where nodes disagree or cannot carry a run."""
     from llmctl.checks.vendors import VENDORS
     from llmctl.cli.findings import show_facts, show_findings, show_remarks
     from llmctl.errors import ExitCode, UsageError, worst

@@ -60,7 +60,9 @@ def status(
     runs: Path | None = RUNS,
     as_json: bool = AS_JSON,
 ) -> None:
-    """Ask the nodes how a run stands; collect it when it has ended."""
+    """Ask the nodes how a run stands.
+
+    A run that has ended meanwhile is collected."""
     from llmctl.cli.watching import PlainWatcher
     from llmctl.workflows.lifecycle import status as ask
 

@@ -27,7 +27,7 @@ def run(
     collect: list[str] = typer.Option([], metavar="weights", help="Bring the final weights back too."),
     runs: Path | None = typer.Option(None, help="Where runs lie (default: $LLMCTL_RUNS or ./runs)."),
 ) -> None:
-    """Train: check the nodes, bring them what they need, start, follow, collect.
+    """Check, stage, start, follow and collect a run.
 
     Ctrl-C leaves the run alone and returns; a second one ends it."""
     from llmctl.errors import UsageError
@@ -108,7 +108,7 @@ def _tell_ending(live: Live, ending: Ending) -> None:
     run_id = live.job.run_id
     if ending.state is State.SUCCEEDED:
         manifest = live.folder.read_manifest()
-        typer.echo(f"SUCCEEDED: {run_id}, {ending.progress.step} steps, last loss {ending.progress.loss}")
+        typer.echo(f"SUCCEEDED: {run_id}, {ending.progress.step} steps, last loss {ending.progress.loss or 0:.4f}")
         typer.echo(f"  records: {live.folder.root}\n  weights: {manifest['output']}")
         typer.echo(f"  next: llmctl report {run_id} --compare {manifest['reference'] or 'REFERENCE'}")
         return
@@ -123,7 +123,10 @@ def _tell_ending(live: Live, ending: Ending) -> None:
             f"{run_id} lost {', '.join(ending.lost)}",
             hint=f"llmctl check {' '.join(ending.lost)}; then llmctl run --resume {run_id}",
         )
-    raise JobFailed(f"{run_id} failed", hint=f"llmctl logs {run_id}")
+    raise JobFailed(
+        f"{run_id} failed",
+        hint=f"llmctl logs {run_id}; when it is mended: llmctl run --resume {run_id}",
+    )
 
 
 def register(app: typer.Typer) -> None:

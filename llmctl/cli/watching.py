@@ -62,8 +62,8 @@ class PlainWatcher:
         print(text, file=sys.stderr, flush=True)  # noqa: T201
 
     def step(self, text: str) -> None:
-        """Print what begins."""
-        print(text, flush=True)  # noqa: T201
+        """Print what begins, in one piece: several nodes tell at once."""
+        print(text + "\n", end="", flush=True)  # noqa: T201
 
     def findings(self, findings: Sequence[Finding]) -> None:
         """Print what the check found."""

@@ -75,7 +75,8 @@ def _stage_node(job: Job, cargo: Cargo, transport: Transport, progress: Progress
     for target, tree in missing:
         progress(node, f"{Path(target).parent.name}, {len(tree.files)} files, {tree.size / 1e6:.1f} MB")
         _stage_tree(job, target, tree, transport)
-    return f"{len(missing)} of {len(cargo.trees)} trees copied, the others were there"
+    there = len(cargo.trees) - len(missing)
+    return f"ready, {len(missing)} folders copied" + (f", {there} were there" if there else "")
 
 
 def _stage_tree(job: Job, target: str, tree: Tree, transport: Transport) -> None:

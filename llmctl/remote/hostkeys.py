@@ -109,8 +109,8 @@ def unknown_key(node: str, label: str, key: HostKey) -> HostKeyError:
         "the host key is not known",
         where=node,
         why=f"{label} shows {key.kind} {key.fingerprint}, which nobody has verified yet",
-        hint=f"llmctl setup-nodes {node} --fingerprint {node}={key.fingerprint}   (after comparing it on the node: "
-        "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub)",
+        hint="compare it on the node (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub), then give llmctl setup-nodes "
+        f"--fingerprint {node}={key.fingerprint}",
     )
 
 

@@ -141,7 +141,7 @@ def dataset_files(recipe: Recipe, data_dir: Path) -> dict[str, Path]:
         found = next((c for c in candidates if (data_dir / c).is_file()), None)
         if found is None:
             here = sorted(
-                {*info, *(p.stem for p in data_dir.iterdir() if p.suffix in rows.SUFFIXES)} - {info_file.stem}
+                {*info, *(p.stem for p in data_dir.iterdir() if p.suffix in rows.SUFFIXES)} - {info_file.stem, name}
             )
             near = difflib.get_close_matches(name, here, n=1)
             raise UsageError(

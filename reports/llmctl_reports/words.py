@@ -65,7 +65,7 @@ def verdict_line(comparison: Comparison) -> str:
     line = f"{comparison.verdict}: {gate.name} {value} (limit {_amount(gate.name, gate.limit)})"
     line += f" over {comparison.statistics.points} common points"
     why = [
-        f"{check.name}: {check.value:g}, limit {check.limit:g}"
+        f"{check.name}: {check.value:g}, needed {check.limit:g}"
         for check in comparison.checks[1:]
         if check.result is not Verdict.PASS and check.value is not None
     ]

@@ -196,3 +196,18 @@ def test_a_baseline_gives_what_its_nodes_had_in_common_and_pins_win() -> None:
              *facts("python.version", ValueError("x"))]  # fmt: skip
     assert expectation({}, saved, KNOWN) == {"driver.version": "25.0"}
     assert expectation({"driver": "24.1"}, saved, KNOWN) == {"driver.version": "24.1"}
+
+
+def test_one_failing_command_is_told_once_by_the_row_that_must_have_it() -> None:
+    rows = [
+        Row(name="python", run="py", parse=parsers.text, must="python cannot be run"),
+        Row(name="package.torch", run="py", parse=parsers.text),
+        Row(name="os", run="other", parse=parsers.text),
+    ]
+    errors = [Fact(name=row.name, node="node1", error="no such file") for row in rows]
+    fine = [Fact(name=row.name, node="node2", value="1") for row in rows]
+    found = judge(rows, [*errors, *fine], {}, Wanted())
+    assert [(finding.code, finding.nodes) for finding in found] == [
+        ("python.missing", ("node1",)),
+        ("os.unknown", ("node1",)),
+    ]

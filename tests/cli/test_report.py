@@ -48,7 +48,7 @@ def test_fail_and_inconclusive(tmp_path: Path, call: Run) -> None:
     run = log(tmp_path, "run.log", 1.0)
     assert "FAIL: " in call(run, "--compare", log(tmp_path, "bad.log", 1.1), code=1).stdout
     short = log(tmp_path, "short.log", 1.0, count=5)
-    assert "common points: 5, limit 10" in call(run, "--compare", short, code=4).stdout
+    assert "common points: 5, needed 10" in call(run, "--compare", short, code=4).stdout
 
 
 def test_json_is_all_that_is_printed(tmp_path: Path, call: Run) -> None:

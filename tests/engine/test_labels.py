@@ -155,3 +155,11 @@ def test_what_is_no_dataset_is_told(tmp_path: Path) -> None:
         (tmp_path / "dataset_info.json").write_text(text)
         with pytest.raises(ValueError, match=words):
             rows.sources(tmp_path, ("s",))
+
+
+def test_a_file_in_another_encoding_is_named(tmp_path: Path) -> None:
+    (tmp_path / "d.json").write_bytes(
+        json.dumps([{"instruction": "Größe", "output": "1"}], ensure_ascii=False).encode("latin-1")
+    )
+    with pytest.raises(ValueError, match=r"d\.json: is no UTF-8 text: .* at byte \d+"):
+        rows.read(rows.sources(tmp_path, ("d",)), stage="sft", max_samples=None)

@@ -52,8 +52,10 @@ def _told(lab: Lab) -> str:
         "",
         f"  export LLMCTL_HOME={lab.home}",
         f"  llmctl setup-nodes {' '.join(lab.specs)} {' '.join(lab.login_options())}",
-        f"  llmctl run recipes/quickstart.yaml --set launch.backend=ssh {sets} --set cluster.python={lab.python}",
-        "  llmctl report",
+        "  llmctl check " + names.replace(",", " "),
+        f"  llmctl run recipes/quickstart.yaml --set launch.backend=ssh {sets} --set cluster.python={lab.python} \\",
+        "      --set cluster.devices_per_node=1",
+        "  llmctl report --compare recipes/data/quickstart/reference/steps.jsonl",
         "",
     ]
     if lab.site.password is not None:

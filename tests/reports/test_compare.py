@@ -139,13 +139,13 @@ STEADY = [2 + 1 / n for n in range(1, 31)]
     [
         (log(STEADY), log([x * 1.019 for x in STEADY]), Verdict.PASS, "limit 2 %"),
         (log(STEADY), log([x * 1.03 for x in STEADY]), Verdict.FAIL, "2.91 %"),
-        (log(STEADY[:9]), log(STEADY), Verdict.INCONCLUSIVE, "common points: 9, limit 10"),
+        (log(STEADY[:9]), log(STEADY), Verdict.INCONCLUSIVE, "common points: 9, needed 10"),
         (log({n + 50: x for n, x in enumerate(STEADY)}), log(STEADY), Verdict.INCONCLUSIVE, "unknown"),
         (
             log(STEADY, meta=Meta(global_batch=8)),
             log(STEADY, meta=Meta(global_batch=16)),
             Verdict.INCONCLUSIVE,
-            "global batch: 8, limit 16",
+            "global batch: 8, needed 16",
         ),
         (log(STEADY[:5], dropped={NON_FINITE: 1}), log(STEADY), Verdict.FAIL, "non-finite losses of the run: 1"),
         (log(STEADY), log(STEADY, dropped={NON_FINITE: 1}), Verdict.INCONCLUSIVE, "losses of the reference: 1"),
