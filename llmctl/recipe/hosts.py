@@ -1,10 +1,11 @@
-"""Nodes as a person writes them: names, ranges, hostfiles."""
+"""Nodes as a person writes them: names, ranges, groups, exclusions, hostfiles."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 
 from llmctl.errors import ManyErrors, UsageError
@@ -23,23 +24,30 @@ class Node:
     """Devices to use here; None: the recipe's `devices_per_node`."""
 
 
+_NAMES = r"(?:@?[A-Za-z0-9][A-Za-z0-9._-]*(?:\[[0-9,/-]+\][A-Za-z0-9._-]*)*)"
 _NODE = re.compile(
     r"(?:(?P<user>[A-Za-z0-9_][A-Za-z0-9_.-]*)@)?"
-    r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*(?:\[[0-9,/-]+\][A-Za-z0-9._-]*)*)"
+    rf"(?P<name>{_NAMES}(?:!{_NAMES})*)"
     r"(?:=(?P<address>\[[0-9A-Fa-f:]+\]|[A-Za-z0-9][A-Za-z0-9._-]*))?"
     r"(?::(?P<port>[0-9]+))?"
 )
-_FORM = "[user@]name[=address][:port], for example root@node1=10.0.0.1:22 or node[01-16]"
+_FORM = "[user@]name[=address][:port], for example root@node1=10.0.0.1:22, node[01-16] or node[01-16]!node03"
+MOST_NODES = 65_536
+"""A range that names more is a slip of the finger, and would take all memory."""
+
+Groups = Mapping[str, Sequence[str]]
+"""Group -> names of its nodes."""
 
 
-def parse_nodes(texts: Iterable[str]) -> tuple[Node, ...]:
-    """Nodes in the order given, ranges expanded. Raises ManyErrors naming every text that is no node and every
-    node that stands twice."""
+def parse_nodes(texts: Iterable[str], groups: Groups | None = None) -> tuple[Node, ...]:
+    """Nodes in the order given: ranges expanded, `@group` replaced by its nodes (of `groups`, without them of
+    ClusterShell's own configuration), what stands behind `!` left out. Raises ManyErrors naming every text that is no
+    node and every node that stands twice."""
     nodes: list[Node] = []
     errors: list[UsageError] = []
     for text in texts:
         try:
-            nodes += _expand(text)
+            nodes += _expand(text, groups)
         except UsageError as error:
             errors.append(error)
     errors += _duplicates(nodes)
@@ -57,6 +65,11 @@ def read_hostfile(path: Path) -> tuple[Node, ...]:
         raise UsageError("no such hostfile", where=str(path), hint="write lines like: node1 slots=8") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError("the hostfile cannot be read", where=str(path), why=str(error)) from None
+    return parse_hostfile(text, str(path))
+
+
+def parse_hostfile(text: str, source: str) -> tuple[Node, ...]:
+    """The nodes of a hostfile's text; `source` is its name in errors. Raises as `read_hostfile` does."""
     nodes: list[Node] = []
     errors: list[UsageError] = []
     seen: dict[str, int] = {}
@@ -71,11 +84,11 @@ def read_hostfile(path: Path) -> tuple[Node, ...]:
                 seen[node.name] = number
                 nodes.append(node)
         except _At as at:
-            errors.append(UsageError(at.what, where=f"{path}:{number}:{at.column + 1}", hint=at.hint))
+            errors.append(UsageError(at.what, where=f"{source}:{number}:{at.column + 1}", hint=at.hint))
     if errors:
-        raise ManyErrors(errors, where=str(path))
+        raise ManyErrors(errors, where=source)
     if not nodes:
-        raise UsageError("the hostfile names no node", where=str(path), hint="write lines like: node1 slots=8")
+        raise UsageError("the hostfile names no node", where=source, hint="write lines like: node1 slots=8")
     return tuple(nodes)
 
 
@@ -99,12 +112,19 @@ class _At(Exception):
         self.column, self.what, self.hint = column, what, hint
 
 
+_HINTS = {
+    "port": "the port stands with the node: node1:2222 slots=8",
+    "user": "the user stands with the node: root@node1 slots=8",
+    "address": "the address stands with the node: node1=10.0.0.1 slots=8",
+}
+
+
 def _hostfile_line(words: list[re.Match[str]]) -> list[Node]:
     slots = None
     for word in words[1:]:
         key, equals, value = word.group().partition("=")
         if key != "slots" or not equals:
-            raise _At(word.start(), f"unknown word {word.group()!r}", "a line is: node1 slots=8")
+            raise _At(word.start(), f"unknown word {word.group()!r}", _HINTS.get(key, "a line is: node1 slots=8"))
         if slots is not None:
             raise _At(word.start(), "slots stands twice")
         if not re.fullmatch(r"[0-9]+", value) or not value.isascii():
@@ -118,22 +138,16 @@ def _hostfile_line(words: list[re.Match[str]]) -> list[Node]:
         raise _At(words[0].start(), error.what, error.hint) from None
 
 
-def _expand(text: str) -> list[Node]:
+def _expand(text: str, groups: Groups | None = None) -> list[Node]:
     match = _NODE.fullmatch(text)
     if match is None:
         raise UsageError(f"{text!r} is no node", hint=f"the form is {_FORM}")
     name, address, port = match["name"], match["address"], match["port"]
     if port is not None and not 1 <= int(port) <= 65535:
         raise UsageError(f"{text!r}: port {port} is not between 1 and 65535")
-    if "[" not in name:
-        names = [name]
-    else:
-        from ClusterShell.NodeSet import NodeSet, NodeSetException
-
-        try:
-            names = list(NodeSet(name))
-        except NodeSetException as error:
-            raise UsageError(f"{text!r} is no range of nodes", why=str(error), hint="node[01-16]") from None
+    names = [name]
+    if set(name) & set("[@!"):
+        names = _members(name, groups)
         if address is not None:
             raise UsageError(f"{text!r}: a range cannot have one address", hint="write each node with its own")
     return [
@@ -145,6 +159,41 @@ def _expand(text: str) -> list[Node]:
         )
         for each in names
     ]
+
+
+def _members(text: str, groups: Groups | None) -> list[str]:
+    """The names that ranges, groups and exclusions leave."""
+    wanted, *excluded = text.split("!")
+    names = expand_range(wanted, groups)
+    for pattern in excluded:
+        gone = expand_range(pattern, groups)
+        strangers = [name for name in gone if name not in names]
+        if strangers:
+            raise UsageError(f"{text!r}: {', '.join(strangers)} is not among {wanted}, so it cannot be left out")
+        names = [name for name in names if name not in gone]
+    if not names:
+        raise UsageError(f"{text!r} leaves no node")
+    return names
+
+
+def expand_range(text: str, groups: Groups | None = None) -> list[str]:
+    """The names of one range `node[01-16]` or of one `@group`. Raises UsageError for what is neither."""
+    if text.startswith("@") and groups is not None:
+        if text[1:] not in groups:
+            raise UsageError(f"no group {text}", hint=f"there are {', '.join(sorted(groups)) or 'none'}")
+        return list(groups[text[1:]])
+    counts = [(int(low), int(high)) for low, high in re.findall(r"([0-9]+)-([0-9]+)", text)]
+    if prod(max(1, high - low + 1) for low, high in counts) > MOST_NODES:
+        raise UsageError(f"{text!r} names more than {MOST_NODES} nodes")
+    from ClusterShell.NodeSet import NodeSet, NodeSetException
+
+    try:
+        names = list(NodeSet(text))
+    except NodeSetException as error:
+        raise UsageError(f"{text!r} is no range of nodes", why=str(error), hint="node[01-16]") from None
+    if not names:
+        raise UsageError(f"no group {text}", why="ClusterShell knows none of that name", hint="cluset -l lists them")
+    return [str(name) for name in names]
 
 
 def _duplicates(nodes: list[Node]) -> list[UsageError]:
