@@ -176,6 +176,11 @@ def _members(text: str, groups: Groups | None) -> list[str]:
     return names
 
 
+def is_address(text: str) -> bool:
+    """Whether a text can stand behind the `=` of a node, an IPv6 address without its brackets."""
+    return bool(re.fullmatch(r"[0-9A-Fa-f:]*:[0-9A-Fa-f:]*|[A-Za-z0-9][A-Za-z0-9._-]*", text))
+
+
 def expand_range(text: str, groups: Groups | None = None) -> list[str]:
     """The names of one range `node[01-16]` or of one `@group`. Raises UsageError for what is neither."""
     if text.startswith("@") and groups is not None:
