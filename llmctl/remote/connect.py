@@ -59,8 +59,11 @@ def resolve(
         address=address,
         port=node.port or port or (entry.port if entry else None) or int(config.get("port", 22)),
         user=node.user or user or (entry.user if entry else None) or str(config.get("user", "")) or getpass.getuser(),
-        identities=tuple(Path(name).expanduser() for name in config.get("identityfile", [])),
-        jump=_jump(config),
+        identities=tuple(
+            Path(name).expanduser()
+            for name in [*([entry.key] if entry and entry.key else []), *config.get("identityfile", [])]
+        ),
+        jump=(entry.jump if entry else None) or _jump(config),
     )
 
 
@@ -104,11 +107,17 @@ def connect_all(
     nodes: Sequence[Node], *, user: str | None = None, port: int | None = None
 ) -> list[Outcome[Node, Transport]]:
     """Open connections to all nodes at once; each has its own outcome. The caller closes them."""
+    return [Outcome(each.item, each.value, each.error) for each in open_all(nodes, user=user, port=port)]
 
+
+def open_all(
+    nodes: Sequence[Node], *, user: str | None = None, port: int | None = None
+) -> list[Outcome[Node, SshTransport]]:
+    """`connect_all` with connections that can also stream."""
     inventory = load_inventory()
     targets = {id(node): resolve(node, user=user, port=port, inventory=inventory) for node in nodes}
 
-    def one(node: Node) -> Transport:
+    def one(node: Node) -> SshTransport:
         return open_target(targets[id(node)])
 
     return fan_out(nodes, one)

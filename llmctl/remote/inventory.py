@@ -21,6 +21,13 @@ class Entry:
     address: str
     user: str
     port: int = 22
+    key: str | None = None
+    """A private key on the launcher, besides its own."""
+    jump: str | None = None
+    """`[user@]name[:port]` of the machine on the way."""
+    python: str | None = None
+    """The interpreter on the node, where it is not python3."""
+    workdir: str | None = None
     added: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -50,8 +57,13 @@ def save_inventory(entries: Mapping[str, Entry], path: Path | None = None) -> No
     from ruamel.yaml import YAML
 
     text = io.StringIO()
-    YAML(typ="safe", pure=True).dump({"nodes": {name: asdict(entries[name]) for name in sorted(entries)}}, text)
+    plain = {name: _plain(entries[name]) for name in sorted(entries)}
+    YAML(typ="safe", pure=True).dump({"nodes": plain}, text)
     write_private(path or inventory_path(), text.getvalue())
+
+
+def _plain(entry: Entry) -> dict[str, Any]:
+    return {key: value for key, value in asdict(entry).items() if value is not None}
 
 
 def write_private(path: Path, text: str) -> None:

@@ -7,7 +7,7 @@ import secrets
 import shlex
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
@@ -59,6 +59,62 @@ class SshTransport:
         if code == 124 and time.monotonic() - started >= timeout:
             raise self._late(command, timeout)
         return CommandResult(code, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
+
+    def stream(
+        self, command: str, pieces: Iterable[bytes] = (), *, told: Callable[[str], None], idle: float = 120.0
+    ) -> CommandResult:
+        """Run `command` with the node's sh while `pieces` go to its standard input; `told` gets each line of its output
+        as it comes. The result's stdout is empty.
+
+        Raises NodeError when the connection is lost or no byte has moved for `idle` seconds; what `pieces` raises ends
+        the command and is raised here."""
+        channel = self._session(30.0)
+        err: list[bytes] = []
+        failed: list[BaseException] = []
+        moved = [time.monotonic()]
+
+        def sent() -> Iterator[bytes]:
+            try:
+                for piece in pieces:
+                    for at in range(0, len(piece), CHUNK):
+                        yield piece[at : at + CHUNK]
+                        moved[0] = time.monotonic()
+            except Exception as error:  # noqa: BLE001 - raised below, by the caller's thread
+                failed.append(error)
+                channel.close()
+
+        def heard(size: int) -> bytes:
+            data = channel.recv(size)
+            moved[0] = time.monotonic()
+            return data
+
+        jobs: tuple[Callable[[], None], ...] = (
+            lambda: _lines(heard, told),
+            lambda: _drain(channel.recv_stderr, err),
+            lambda: _feed(channel, sent()),
+        )
+        threads = [threading.Thread(target=job, daemon=True) for job in jobs]
+        try:
+            channel.exec_command(f"exec sh -c {shlex.quote(command)}")
+            for thread in threads:
+                thread.start()
+            while threads[0].is_alive():
+                threads[0].join(max(0.05, moved[0] + idle - time.monotonic()))
+                if threads[0].is_alive() and time.monotonic() - moved[0] >= idle:
+                    raise self._silent(idle)
+            threads[1].join(5)
+            if failed:
+                raise failed[0]
+            if not channel.status_event.wait(5) or channel.exit_status < 0:
+                raise self._lost()
+            return CommandResult(channel.exit_status, "", b"".join(err).decode("utf-8", "replace"))
+        except (paramiko.SSHException, EOFError) as error:
+            raise self._lost() from error
+        finally:
+            channel.close()
+            for thread in threads:
+                if thread.ident is not None:
+                    thread.join(1)
 
     def put(self, files: Mapping[str, bytes | Path], *, mode: int = 0o644) -> None:
         """Write files on the node: each aside, synced, renamed. Nothing is left of a file that fails."""
@@ -150,12 +206,15 @@ class SshTransport:
             return "the state of its file system is not known"
         return f"{int(line[3]) // 1024} of {int(line[1]) // 1024} MiB are free on {line[5]}"
 
-    def _execute(self, line: str, stdin: Iterable[bytes], timeout: float) -> tuple[int, bytes, bytes]:
-        """Run one line; both streams are read while it runs, so that no window fills up."""
+    def _session(self, timeout: float) -> paramiko.Channel:
         try:
-            channel = self._transport.open_session(timeout=min(30.0, timeout))
+            return self._transport.open_session(timeout=timeout)
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise self._lost() from error
+
+    def _execute(self, line: str, stdin: Iterable[bytes], timeout: float) -> tuple[int, bytes, bytes]:
+        """Run one line; both streams are read while it runs, so that no window fills up."""
+        channel = self._session(min(30.0, timeout))
         out: list[bytes] = []
         err: list[bytes] = []
         threads: list[threading.Thread] = []
@@ -187,6 +246,13 @@ class SshTransport:
     def _late(self, command: str, timeout: float) -> NodeError:
         first = command.splitlines()[0][:80] if command else ""
         return NodeError(f"no end after {timeout:g} s", where=self.node.name, why=f"running: {first}")
+
+    def _silent(self, idle: float) -> NodeError:
+        return NodeError(
+            f"nothing has moved for {idle:g} s",
+            where=self.node.name,
+            hint=f"see whether it answers: llmctl check {self.node.name}",
+        )
 
     def _lost(self) -> NodeError:
         return NodeError(
@@ -225,6 +291,16 @@ def _pieces(content: bytes | Path) -> Iterable[bytes]:
 def _drain(receive: Callable[[int], bytes], sink: list[bytes]) -> None:
     while data := receive(CHUNK):
         sink.append(data)
+
+
+def _lines(receive: Callable[[int], bytes], told: Callable[[str], None]) -> None:
+    held = b""
+    while data := receive(CHUNK):
+        *whole, held = (held + data).split(b"\n")
+        for line in whole:
+            told(line.decode("utf-8", "replace"))
+    if held:
+        told(held.decode("utf-8", "replace"))
 
 
 def _feed(channel: paramiko.Channel, pieces: Iterable[bytes]) -> None:
