@@ -39,6 +39,8 @@ class Cluster(Section):
     activate: tuple[str, ...] = Field(default=(), strict=False)
     """Shell lines run on each node before anything else."""
     env: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    code: tuple[str, ...] = Field(default=(), strict=False)
+    """Absolute paths of your own code that must be the same on all nodes, file by file and by commit."""
     expect: dict[str, str] = Field(default_factory=dict)
     """Pins: fact name -> the version that every node must have."""
     master_addr: Address | None = None
@@ -51,6 +53,14 @@ class Cluster(Section):
     def _absolute(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith("/"):
             raise ValueError("must be an absolute path, the same on every node")
+        return value
+
+    @field_validator("code")
+    @classmethod
+    def _absolute_code(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for path in value:
+            if not path.startswith("/"):
+                raise ValueError(f"{path!r} must be an absolute path, the same on every node")
         return value
 
     @field_validator("env")

@@ -36,6 +36,50 @@ def test_ranges_are_expanded_in_order_with_their_zeros() -> None:
     assert {(node.user, node.port) for node in nodes[:4]} == {("root", 2222)}
 
 
+def test_groups_and_exclusions() -> None:
+    groups = {"npu": ["node1", "node2", "node3"], "spare": ["node3"]}
+    assert [node.name for node in parse_nodes(["node[1-8]!node3!node[5-6]"])] == [
+        "node1",
+        "node2",
+        "node4",
+        "node7",
+        "node8",
+    ]
+    nodes = parse_nodes(["root@@npu!@spare:2222", "node9"], groups)
+    assert [(node.name, node.user, node.port) for node in nodes] == [
+        ("node1", "root", 2222),
+        ("node2", "root", 2222),
+        ("node9", None, None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("node[1-4]!node7", "node7 is not among node[1-4]"),
+        ("node[1-2]!node[1-2]", "leaves no node"),
+        ("@gpu", "there are npu"),
+        ("node[1-3]!node2=10.0.0.1", "cannot have one address"),
+        ("node[1-999999999]", "more than 65536"),
+        ("a[1-300]b[1-300]", "more than 65536"),
+        ("@npu[1-2]", "no group"),
+    ],
+)
+def test_groups_exclusions_and_ranges_are_strict(text: str, told: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_nodes([text], {"npu": ["node1"]})
+    assert told in str(caught.value)
+
+
+def test_a_hostfile_says_where_user_and_port_belong(tmp_path: Path) -> None:
+    path = tmp_path / "hostfile"
+    path.write_text("node1 slots=8 port=22\nroot@node[2-4]!node3:22 slots=8\n")
+    with pytest.raises(ManyErrors) as caught:
+        read_hostfile(path)
+    assert "node1:2222 slots=8" in caught.value.errors[0].hint
+    assert len(caught.value.errors) == 1
+
+
 def test_every_mistake_is_told() -> None:
     with pytest.raises(ManyErrors) as caught:
         parse_nodes(

@@ -93,7 +93,7 @@ class _Reader:
             elif self.kind == "children":
                 self._child(line)
             elif self.kind == "vars":
-                key, given = _variable(line)
+                key, given = _variable(_closed_up(line))
                 self.inventory.group(self.group).variables[key] = given
             else:
                 self._host(line)
@@ -129,13 +129,19 @@ class _Reader:
             self.inventory.add_host(name, pattern, self.group, variables)
 
 
+def _closed_up(line: Word) -> Word:
+    """A line `name = value` without the blanks beside its sign; the value's place stays."""
+    key, equals, value = line.text.partition("=")
+    blanks = len(line.text) - len(key.rstrip() + equals + value.lstrip())
+    return Word(key.rstrip() + equals + value.lstrip(), line.line, line.column + blanks)
+
+
 def _variable(word: Word) -> tuple[str, Given]:
     key, equals, value = word.text.partition("=")
-    key = key.strip()
     if not equals or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key):
         raise word.mistake(f"{word.text!r} is no variable", "the form is name=value")
     place = word.at(word.text.index("=") + 1)
-    return key, Given(unliteral(value.strip()), place)
+    return key, Given(unliteral(value), place)
 
 
 def _shell_words(line: Word) -> list[Word]:

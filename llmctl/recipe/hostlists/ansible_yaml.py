@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.error import MantissaNoDotYAML1_1Warning, MarkedYAMLError, YAMLError
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from llmctl.errors import ManyErrors, UsageError
@@ -26,9 +27,7 @@ class AnsibleYaml:
     def read(self, text: str, source: str) -> HostList:
         """Raises ManyErrors or UsageError with line and column of the first mistake."""
         try:
-            yaml = YAML()
-            yaml.version = (1, 1)  # what Ansible reads: `yes` is true
-            document = yaml.load(text)
+            document = _load(text)
         except MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             where = f"{source}:{mark.line + 1}:{mark.column + 1}" if mark else source
@@ -46,7 +45,9 @@ class AnsibleYaml:
     def write(self, hosts: HostList) -> str:
         """All hosts below `all`, then the groups by name."""
         groups = {_text(name): {"hosts": dict.fromkeys(map(_text, members))} for name, members in hosts.groups.items()}
-        whole: dict[str, Any] = {"hosts": {_text(host.name): _quoted(host_variables(host)) for host in hosts.hosts}}
+        whole: dict[str, Any] = {
+            "hosts": {_text(host.name): _quoted(host_variables(host)) or None for host in hosts.hosts}
+        }
         if groups:
             whole["children"] = groups
         yaml = YAML()
@@ -58,15 +59,24 @@ class AnsibleYaml:
         return stream.getvalue()
 
 
+def _load(text: str) -> Any:
+    yaml = YAML()
+    yaml.version = (1, 1)  # what Ansible reads: `yes` is true
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MantissaNoDotYAML1_1Warning)
+        return yaml.load(text)
+
+
 def _text(name: str) -> str:
-    """A name, in quotes where the YAML 1.1 that Ansible reads would take it for true or false."""
-    return DoubleQuotedScalarString(name) if re.fullmatch(r"(?i)y|n|yes|no|on|off", name) else name
+    """A name, in quotes unless it is plain, and where the YAML 1.1 that Ansible reads would take it for a truth."""
+    plain = re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name) and not re.fullmatch(r"(?i)y|n|yes|no|on|off", name)
+    return name if plain else DoubleQuotedScalarString(name)
 
 
 def _quoted(value: Any) -> Any:
-    """All texts in quotes, so that no reader of YAML takes them for something else; an empty mapping is nothing."""
+    """All texts in quotes, so that no reader of YAML takes them for something else."""
     if isinstance(value, dict):
-        return {_text(key): _quoted(inside) for key, inside in value.items()} or None
+        return {_text(key): _quoted(inside) for key, inside in value.items()}
     if isinstance(value, (list, tuple)):
         return [_quoted(inside) for inside in value]
     return DoubleQuotedScalarString(value) if isinstance(value, str) else value
