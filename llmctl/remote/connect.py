@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import getpass
-import random
-import socket
-import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import paramiko
 
-from llmctl.errors import LlmctlError, NodeError, UsageError
+from llmctl.errors import NodeError, UsageError
 from llmctl.recipe.hosts import Node
 from llmctl.remote.fanout import Outcome, fan_out
-from llmctl.remote.hostkeys import HostKey, changed_key, host_label, known_keys, unknown_key
+from llmctl.remote.handshake import Server, dial, shake_hands
+from llmctl.remote.hostkeys import HostKey, Trusted, changed_key, host_label, trusted, unknown_key
 from llmctl.remote.inventory import Entry, load_inventory
 from llmctl.remote.login import Credentials, log_in
-from llmctl.remote.ssh import SshTransport
+from llmctl.remote.ssh import SshTransport, Way
 from llmctl.remote.transport import Transport
-
-CONNECT_TIMEOUT = 10.0
-TRIES = 4
 
 Verify = Callable[["Target", HostKey], None]
 """Looks at a server's key before anything secret is sent; raises HostKeyError to refuse it."""
@@ -46,42 +43,58 @@ class Target:
 
 
 def resolve(
-    node: Node, *, user: str | None = None, port: int | None = None, inventory: dict[str, Entry] | None = None
+    node: Node,
+    *,
+    user: str | None = None,
+    port: int | None = None,
+    inventory: dict[str, Entry] | None = None,
+    config: paramiko.SSHConfig | None = None,
 ) -> Target:
     """Where `node` is: what is written with it, then `user` and `port`, the inventory, ~/.ssh/config, the defaults.
+    `inventory` and `config` are what was read of the two before.
 
     Raises UsageError when ~/.ssh/config or the inventory cannot be read."""
     entry = (load_inventory() if inventory is None else inventory).get(node.name)
-    config = _ssh_config(node.name)
-    address = node.address or (entry.address if entry else None) or str(config.get("hostname", node.name))
+    written = _looked_up(config or read_ssh_config(node.name), node.name)
+    address = node.address or (entry.address if entry else None) or str(written.get("hostname", node.name))
     return Target(
         node=node,
         address=address,
-        port=node.port or port or (entry.port if entry else None) or int(config.get("port", 22)),
-        user=node.user or user or (entry.user if entry else None) or str(config.get("user", "")) or getpass.getuser(),
+        port=node.port or port or (entry.port if entry else None) or int(written.get("port", 22)),
+        user=node.user or user or (entry.user if entry else None) or str(written.get("user", "")) or getpass.getuser(),
         identities=tuple(
             Path(name).expanduser()
-            for name in [*([entry.key] if entry and entry.key else []), *config.get("identityfile", [])]
+            for name in [*([entry.key] if entry and entry.key else []), *written.get("identityfile", [])]
         ),
-        jump=(entry.jump if entry else None) or _jump(config),
+        jump=(entry.jump if entry else None) or _jump(written),
     )
 
 
-def _ssh_config(name: str) -> paramiko.SSHConfigDict:
+def read_ssh_config(name: str = "NODE") -> paramiko.SSHConfig:
+    """The person's ~/.ssh/config; empty when there is none. Raises UsageError, with `name` in its advice."""
     path = Path.home() / ".ssh" / "config"
-    if not path.is_file():
-        return paramiko.SSHConfigDict()
     try:
-        found = paramiko.SSHConfig.from_path(str(path)).lookup(name)
+        return paramiko.SSHConfig.from_path(str(path)) if path.is_file() else paramiko.SSHConfig()
+    except (paramiko.SSHException, OSError, ValueError) as error:
+        raise _unreadable(path, error, name) from error
+
+
+def _looked_up(config: paramiko.SSHConfig, name: str) -> paramiko.SSHConfigDict:
+    try:
+        found = config.lookup(name)
         int(found.get("port", 22))
         return found
     except (paramiko.SSHException, ImportError, ValueError) as error:
-        raise UsageError(
-            "the ssh configuration cannot be read",
-            where=str(path),
-            why=str(error),
-            hint=f"give the address instead: {name}=10.0.0.1",
-        ) from error
+        raise _unreadable(Path.home() / ".ssh" / "config", error, name) from error
+
+
+def _unreadable(path: Path, error: Exception, name: str) -> UsageError:
+    return UsageError(
+        "the ssh configuration cannot be read",
+        where=str(path),
+        why=str(error),
+        hint=f"give the address instead: {name}=10.0.0.1",
+    )
 
 
 def _jump(config: paramiko.SSHConfigDict) -> str | None:
@@ -114,53 +127,79 @@ def open_all(
     nodes: Sequence[Node], *, user: str | None = None, port: int | None = None
 ) -> list[Outcome[Node, SshTransport]]:
     """`connect_all` with connections that can also stream."""
-    inventory = load_inventory()
-    targets = {id(node): resolve(node, user=user, port=port, inventory=inventory) for node in nodes}
+    inventory, config, known = load_inventory(), read_ssh_config(), trusted()
+    targets = {id(node): resolve(node, user=user, port=port, inventory=inventory, config=config) for node in nodes}
+    ways = _open_ways([jump for node in nodes if (jump := targets[id(node)].jump)])
 
     def one(node: Node) -> SshTransport:
-        return open_target(targets[id(node)])
+        target = targets[id(node)]
+        return open_target(target, known=known, way=_way(ways[target.jump], target) if target.jump else None)
 
     return fan_out(nodes, one)
 
 
+def _open_ways(jumps: Sequence[str]) -> dict[str, Outcome[str, Way]]:
+    """One connection to each jump host, however many nodes lie behind it: a connection a node would be more than its
+    sshd takes at once (MaxStartups)."""
+    users = Counter(jumps)
+    outcomes = fan_out(users, lambda jump: Way(connect(jump_node(jump)), users=users[jump]))
+    return {outcome.item: outcome for outcome in outcomes}
+
+
+def _way(outcome: Outcome[str, Way], target: Target) -> Way:
+    if outcome.value is not None:
+        return outcome.value
+    error = outcome.error
+    raise NodeError(
+        "the jump host before it cannot be used",
+        where=target.node.name,
+        why=f"{error.where}: {error.what}" + (f": {error.why}" if error.why else "") if error else "",
+        hint=error.hint if error else "",
+    )
+
+
 def open_target(
-    target: Target, *, credentials: Credentials | None = None, verify: Verify | None = None
+    target: Target,
+    *,
+    credentials: Credentials | None = None,
+    verify: Verify | None = None,
+    known: Trusted | None = None,
+    way: Way | None = None,
 ) -> SshTransport:
-    """Open a connection to a resolved target; see `connect`."""
-    behind = _open_jump(target) if target.jump else None
+    """Open a connection to a resolved target; see `connect`. `known` is what is trusted, where it was read before;
+    `way` is a jump host that is open already, which is let go of when the connection ends."""
+    known = known or trusted()
+    if way is None and target.jump:
+        way = Way(connect(jump_node(target.jump)))
     transport: paramiko.Transport | None = None
     try:
-        transport = _handshake(target, behind)
-        (verify or verify_known)(target, _server_key(transport))
+        transport = _shake_hands(target, way, known)
+        if verify is not None:
+            verify(target, _server_key(transport))
+        else:
+            verify_known(target, _server_key(transport), known)
         log_in(transport, target.node.name, target.user, target.identities, credentials or Credentials())
-        return SshTransport(target.node, transport, behind=behind)
-    except LlmctlError:
-        _close(transport, behind)
-        raise
+        return SshTransport(target.node, transport, behind=way)
     except BaseException:
-        _close(transport, behind)
+        _close(transport, way)
         raise
 
 
 def peek(target: Target) -> HostKey:
     """The host key that the target shows; no login. Raises NodeError when it cannot be reached."""
-    behind = _open_jump(target) if target.jump else None
+    way = Way(connect(jump_node(target.jump))) if target.jump else None
     transport: paramiko.Transport | None = None
     try:
-        transport = _handshake(target, behind)
+        transport = _shake_hands(target, way, trusted())
         return _server_key(transport)
     finally:
-        _close(transport, behind)
+        _close(transport, way)
 
 
-def _close(transport: paramiko.Transport | None, behind: SshTransport | None) -> None:
-    for opened in (transport, behind):
+def _close(transport: paramiko.Transport | None, way: Way | None) -> None:
+    for opened in (transport, way):
         if opened is not None:
             opened.close()
-
-
-def _open_jump(target: Target) -> SshTransport:
-    return connect(jump_node(target.jump or ""))
 
 
 def jump_node(words: str) -> Node:
@@ -170,13 +209,13 @@ def jump_node(words: str) -> Node:
     return Node(name=name, user=user or None, port=int(port) if port.isdigit() else None)
 
 
-def verify_known(target: Target, key: HostKey) -> None:
+def verify_known(target: Target, key: HostKey, known: Trusted | None = None) -> None:
     """Refuse every key but the verified one. Raises HostKeyError."""
-    known, source = known_keys(known_labels(target))
-    if not known:
+    keys, source = (known or trusted())(known_labels(target))
+    if not keys:
         raise unknown_key(target.node.name, target.label, key)
-    if key not in known:
-        raise changed_key(target.node.name, target.label, key, known, source)
+    if key not in keys:
+        raise changed_key(target.node.name, target.label, key, keys, source)
 
 
 def known_labels(target: Target) -> list[str]:
@@ -189,59 +228,10 @@ def _server_key(transport: paramiko.Transport) -> HostKey:
     return HostKey(key.get_name(), key.get_base64())
 
 
-def _handshake(target: Target, behind: SshTransport | None) -> paramiko.Transport:
-    """Connect and agree on keys; the server's overload (MaxStartups) is waited out."""
-    for attempt in range(1, TRIES + 1):
-        sock = behind.open_stream(target.address, target.port) if behind else _dial(target)
-        transport = paramiko.Transport(sock)
-        transport.banner_timeout = CONNECT_TIMEOUT
-        transport.handshake_timeout = 2 * CONNECT_TIMEOUT
-        _prefer_known(transport, target)
-        try:
-            transport.start_client(timeout=2 * CONNECT_TIMEOUT)
-            return transport
-        except (paramiko.SSHException, EOFError, OSError) as error:
-            transport.close()
-            if "banner" in str(error) and attempt < TRIES:
-                time.sleep(random.uniform(0.3, 0.7) * 2**attempt)  # noqa: S311 - spreads the retries
-                continue
-            raise NodeError(
-                "no SSH conversation came about",
-                where=target.node.name,
-                why=f"{target.label}: {error or type(error).__name__}",
-                hint=f"ssh -v -p {target.port} {target.user}@{target.address}",
-            ) from error
-    raise AssertionError("unreachable")
-
-
-def _prefer_known(transport: paramiko.Transport, target: Target) -> None:
+def _shake_hands(target: Target, way: Way | None, known: Trusted) -> paramiko.Transport:
     """Ask first for the kind of key that was verified, so that a second kind is not taken for a changed key."""
-    kinds = {key.kind for key in known_keys(known_labels(target))[0]}
-    options = transport.get_security_options()
+    server = Server(node=target.node.name, user=target.user, address=target.address, port=target.port)
+    kinds = {key.kind for key in known(known_labels(target))[0]}
     signatures = {f"rsa-sha2-{bits}" for bits in (256, 512)} if "ssh-rsa" in kinds else set()
-    options.key_types = sorted(options.key_types, key=lambda kind: kind not in kinds | signatures)
-
-
-def _dial(target: Target) -> socket.socket:
-    name, place = target.node.name, f"{target.address}:{target.port}"
-    try:
-        return socket.create_connection((target.address, target.port), timeout=CONNECT_TIMEOUT)
-    except socket.gaierror as error:
-        raise NodeError(
-            "the name resolves nowhere",
-            where=name,
-            why=f"{target.address!r}: {error.strerror}",
-            hint=f"give its address: {name}=10.0.0.1",
-        ) from error
-    except ConnectionRefusedError as error:
-        raise NodeError(
-            "the connection was refused",
-            where=name,
-            why=f"nothing listens on {place}",
-            hint=f"start sshd there, or give its port: {name}={target.address}:2222",
-        ) from error
-    except OSError as error:
-        why = f"{place} did not answer within {CONNECT_TIMEOUT:g} s" if isinstance(error, TimeoutError) else str(error)
-        raise NodeError(
-            "it cannot be reached", where=name, why=why, hint=f"is it on, and the address right? {name}=10.0.0.1"
-        ) from error
+    stream = partial(way.open_stream, target.address, target.port) if way else partial(dial, server)
+    return shake_hands(server, stream, kinds | signatures)

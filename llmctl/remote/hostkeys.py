@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,39 +40,78 @@ def host_label(address: str, port: int) -> str:
     return address if port == 22 else f"[{address}]:{port}"
 
 
-def find_keys(text: str, labels: Sequence[str]) -> list[HostKey]:
-    """The keys that a known_hosts text holds for any of `labels`, hashed names too.
+class KnownHosts:
+    """A known_hosts text, read once: the lines by plain name, and those whose names are hashed.
 
     Lines that mark authorities or revoked keys, patterns and broken lines say nothing about one server's key
     and are passed over."""
-    found = []
-    for line in text.splitlines():
-        names = line.split(maxsplit=1)[0].split(",") if line.strip() else []
-        if not names or names[0].startswith(("#", "@")) or not any(_names(names, label) for label in labels):
-            continue
-        try:
-            entry = HostKeyEntry.from_line(line)
-        except (InvalidHostKey, ValueError, paramiko.SSHException):
-            continue
-        if entry is not None and entry.key is not None:
-            found.append(HostKey(entry.key.get_name(), entry.key.get_base64()))
-    return list(dict.fromkeys(found))
+
+    def __init__(self, text: str) -> None:
+        self._lines: dict[str, list[tuple[int, str]]] = {}
+        self._hashed: list[tuple[int, str, str]] = []
+        for number, line in enumerate(text.splitlines()):
+            names = line.split(maxsplit=1)[0].split(",") if line.strip() else []
+            if not names or names[0].startswith(("#", "@")):
+                continue
+            for name in names:
+                if name.startswith("|1|"):
+                    self._hashed.append((number, name, line))
+                else:
+                    self._lines.setdefault(name, []).append((number, line))
+
+    def keys(self, labels: Iterable[str]) -> list[HostKey]:
+        """The keys of any of `labels`, in the order of the text."""
+        lines: dict[int, str] = {}
+        for label in labels:
+            lines |= self._lines.get(label, ())
+            lines |= ((number, line) for number, name, line in self._hashed if _is_hash_of(name, label))
+        return list(dict.fromkeys(key for _, line in sorted(lines.items()) if (key := _key(line)) is not None))
 
 
-def _names(names: Iterable[str], label: str) -> bool:
-    return any(
-        name == label or (name.startswith("|1|") and paramiko.HostKeys.hash_host(label, name) == name) for name in names
+def _is_hash_of(name: str, label: str) -> bool:
+    try:
+        return paramiko.HostKeys.hash_host(label, name) == name
+    except (ValueError, IndexError, AssertionError):  # a broken line
+        return False
+
+
+def _key(line: str) -> HostKey | None:
+    try:
+        entry = HostKeyEntry.from_line(line)
+    except (InvalidHostKey, ValueError, paramiko.SSHException):
+        return None
+    return (
+        HostKey(entry.key.get_name(), entry.key.get_base64()) if entry is not None and entry.key is not None else None
     )
 
 
-def known_keys(labels: Sequence[str]) -> tuple[list[HostKey], Path]:
-    """What the launcher trusts for a server and the file that says so: its own file first; the user's
-    ~/.ssh/known_hosts when that is silent."""
+def find_keys(text: str, labels: Sequence[str]) -> list[HostKey]:
+    """The keys that a known_hosts text holds for any of `labels`, hashed names too."""
+    return KnownHosts(text).keys(labels)
+
+
+Trusted = Callable[[Sequence[str]], tuple[list[HostKey], Path]]
+"""A server's names -> what the launcher trusts for it, and the file that says so."""
+
+
+def trusted() -> Trusted:
+    """What the launcher trusts, read now: its own file first; the user's ~/.ssh/known_hosts when that is silent."""
     users = Path.home() / ".ssh" / "known_hosts"
-    for path in (own_known_hosts(), users):
-        if path.is_file() and (keys := find_keys(path.read_text(encoding="utf-8", errors="replace"), labels)):
-            return keys, path
-    return [], users
+    files = [
+        (path, KnownHosts(path.read_text(encoding="utf-8", errors="replace")))
+        for path in (own_known_hosts(), users)
+        if path.is_file()
+    ]
+
+    def look_up(labels: Sequence[str]) -> tuple[list[HostKey], Path]:
+        return next(((keys, path) for path, known in files if (keys := known.keys(labels))), ([], users))
+
+    return look_up
+
+
+def known_keys(labels: Sequence[str]) -> tuple[list[HostKey], Path]:
+    """What the launcher trusts for one server and the file that says so; see `trusted`."""
+    return trusted()(labels)
 
 
 def with_key(text: str, label: str, key: HostKey) -> str:

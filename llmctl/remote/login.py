@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,8 @@ from llmctl.resources import home_dir
 
 MAX_KEYS = 5
 """Servers hang up after six tries (MaxAuthTries)."""
-AUTH_TIMEOUT = 30.0
+LIMIT = 20.0
+"""Seconds for all tries together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,31 +37,51 @@ def own_key() -> Path:
 def log_in(
     transport: paramiko.Transport, node: str, user: str, identities: tuple[Path, ...], credentials: Credentials
 ) -> None:
-    """Authenticate on a verified connection. Raises NodeError when every way is refused."""
-    tried = []
-    transport.auth_timeout = AUTH_TIMEOUT
+    """Authenticate on a verified connection, within LIMIT seconds. Raises NodeError when every way is refused."""
+    deadline = time.monotonic() + LIMIT
+    tried: list[str] = []
     try:
         for name, key in _keys(identities, credentials):
+            transport.auth_timeout = _left(deadline)
             tried.append(name)
             with suppress(paramiko.AuthenticationException):
                 transport.auth_publickey(user, key)
             if transport.is_authenticated():  # not so when the server wants a second proof
                 return
-            if not transport.is_active():
+            if not transport.is_active() or time.monotonic() >= deadline:
                 break
-        if credentials.password is not None and transport.is_active():
+        if credentials.password is not None and transport.is_active() and time.monotonic() < deadline:
+            transport.auth_timeout = _left(deadline)
             tried.append("the password")
             transport.auth_password(user, credentials.password.reveal())
             if transport.is_authenticated():
                 return
+    except paramiko.BadAuthenticationType as error:
+        takes = ", ".join(map(str, error.allowed_types))
+        raise _refused(node, user, tried, f"; its sshd takes no password here, only {takes}") from error
     except paramiko.AuthenticationException:
         pass
     except (paramiko.SSHException, EOFError, OSError) as error:
         raise NodeError("the login broke off", where=node, why=str(error) or type(error).__name__) from error
-    raise NodeError(
+    if time.monotonic() >= deadline:
+        raise NodeError(
+            "the login got no answer",
+            where=node,
+            why=f"user {user}, within {LIMIT:g} s; tried {', '.join(tried)}",
+            hint="does the user's home folder, or the service that knows the users (LDAP, NIS), hang there?",
+        )
+    raise _refused(node, user, tried, "" if transport.is_active() else "; then the server hung up")
+
+
+def _left(deadline: float) -> float:
+    return max(1.0, deadline - time.monotonic())
+
+
+def _refused(node: str, user: str, tried: Sequence[str], more: str) -> NodeError:
+    return NodeError(
         "the login was refused",
         where=node,
-        why=f"user {user}; tried {', '.join(tried) or 'nothing: there is no key yet'}",
+        why=f"user {user}; tried {', '.join(tried) or 'nothing: there is no key yet'}{more}",
         hint=f"llmctl setup-nodes {node} --user {user}",
     )
 

@@ -5,34 +5,47 @@ from __future__ import annotations
 import logging
 import secrets
 import shlex
+import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO, TypeVar
 
 import paramiko
 
 from llmctl.errors import NodeError
 from llmctl.recipe.hosts import Node
+from llmctl.remote.command import CHUNK, converse, late
 from llmctl.remote.hostkeys import HostKey
+from llmctl.remote.streaming import stream
 from llmctl.remote.transport import CommandResult
+
+T = TypeVar("T")
 
 logging.getLogger("paramiko").addHandler(logging.NullHandler())  # it would print tracebacks of what is told here
 
-CHUNK = 1 << 15
 GRACE = 5.0
 """Seconds by which the launcher waits longer than the node's own `timeout`."""
+OPEN_TIMEOUT = 15.0
+"""Seconds for a server to open a channel."""
+SFTP_PATIENCE = 60.0
+"""Seconds without any answer of an sftp server."""
+POLL = 2.0
+"""Seconds between two looks of a connection's thread at whether it is still wanted: paramiko's own 0.1 would cost a
+quarter of the launcher's time on 64 nodes that work silently."""
 
 
 class SshTransport:
     """A Transport over paramiko. Close it in a `finally`; half-open connections fill a server's MaxStartups."""
 
-    def __init__(self, node: Node, transport: paramiko.Transport, *, behind: SshTransport | None = None) -> None:
+    def __init__(self, node: Node, transport: paramiko.Transport, *, behind: Way | None = None) -> None:
         self.node = node
         self._transport = transport
         self._behind = behind
         transport.set_keepalive(15)
+        transport.sock.settimeout(POLL)
 
     @property
     def host_key(self) -> HostKey:
@@ -46,18 +59,20 @@ class SshTransport:
         return self._transport.get_username() or ""
 
     def close(self) -> None:
+        with suppress(OSError, EOFError):  # wakes the connection's thread, which waits for POLL otherwise
+            self._transport.sock.shutdown(socket.SHUT_RDWR)
         self._transport.close()
         if self._behind is not None:
             self._behind.close()
 
     def run(self, command: str, *, stdin: bytes = b"", timeout: float = 60.0) -> CommandResult:
         """Run `command` with the node's sh. After `timeout` seconds it is ended there and NodeError is raised."""
-        wrapped = f"timeout -k 5 {timeout:.3f} sh -c {shlex.quote(command)}"
+        words = f"sh -c {shlex.quote(command)}"
+        line = f"if command -v timeout >/dev/null; then timeout -k 5 {timeout:.3f} {words}; else {words}; fi; exit $?"
         started = time.monotonic()
-        bare = f"if command -v timeout >/dev/null; then {wrapped}; else sh -c {shlex.quote(command)}; fi; exit $?"
-        code, out, err = self._execute(f"exec sh -c {shlex.quote(bare)}", [stdin] if stdin else [], timeout + GRACE)
+        code, out, err = self._execute(line, [stdin] if stdin else [], timeout + GRACE)
         if code == 124 and time.monotonic() - started >= timeout:
-            raise self._late(command, timeout)
+            raise late(self.node.name, command, timeout)
         return CommandResult(code, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
 
     def stream(
@@ -68,53 +83,9 @@ class SshTransport:
 
         Raises NodeError when the connection is lost or no byte has moved for `idle` seconds; what `pieces` raises ends
         the command and is raised here."""
-        channel = self._session(30.0)
-        err: list[bytes] = []
-        failed: list[BaseException] = []
-        moved = [time.monotonic()]
-
-        def sent() -> Iterator[bytes]:
-            try:
-                for piece in pieces:
-                    for at in range(0, len(piece), CHUNK):
-                        yield piece[at : at + CHUNK]
-                        moved[0] = time.monotonic()
-            except Exception as error:  # noqa: BLE001 - raised below, by the caller's thread
-                failed.append(error)
-                channel.close()
-
-        def heard(size: int) -> bytes:
-            data = channel.recv(size)
-            moved[0] = time.monotonic()
-            return data
-
-        jobs: tuple[Callable[[], None], ...] = (
-            lambda: _lines(heard, told),
-            lambda: _drain(channel.recv_stderr, err),
-            lambda: _feed(channel, sent()),
+        return self._asked(
+            lambda channel: stream(channel, command, pieces, node=self.node.name, told=told, idle=idle), OPEN_TIMEOUT
         )
-        threads = [threading.Thread(target=job, daemon=True) for job in jobs]
-        try:
-            channel.exec_command(f"exec sh -c {shlex.quote(command)}")
-            for thread in threads:
-                thread.start()
-            while threads[0].is_alive():
-                threads[0].join(max(0.05, moved[0] + idle - time.monotonic()))
-                if threads[0].is_alive() and time.monotonic() - moved[0] >= idle:
-                    raise self._silent(idle)
-            threads[1].join(5)
-            if failed:
-                raise failed[0]
-            if not channel.status_event.wait(5) or channel.exit_status < 0:
-                raise self._lost()
-            return CommandResult(channel.exit_status, "", b"".join(err).decode("utf-8", "replace"))
-        except (paramiko.SSHException, EOFError) as error:
-            raise self._lost() from error
-        finally:
-            channel.close()
-            for thread in threads:
-                if thread.ident is not None:
-                    thread.join(1)
 
     def put(self, files: Mapping[str, bytes | Path], *, mode: int = 0o644) -> None:
         """Write files on the node: each aside, synced, renamed. Nothing is left of a file that fails."""
@@ -141,10 +112,10 @@ class SshTransport:
         try:
             sftp = self._sftp()
             if sftp is None:
-                code, out, err = self._execute(f"cat -- {shlex.quote(remote)}", [], 3600)
+                with part.open("wb") as file:
+                    code, _, err = self._execute(f"cat -- {shlex.quote(remote)}", [], 3600, into=file)
                 if code:
-                    raise self._failed("reading a file", remote, err.decode("utf-8", "replace"))
-                part.write_bytes(out)
+                    raise self._failed("reading a file", remote, err.decode("utf-8", "replace").strip())
             else:
                 try:
                     sftp.get(remote, str(part))
@@ -169,9 +140,17 @@ class SshTransport:
             raise self._failed("writing files", "", result.stderr.strip())
 
     def _sftp(self) -> paramiko.SFTPClient | None:
+        """A client; None where there is no sftp, or the login shell's own output spoils it."""
         try:
-            return paramiko.SFTPClient.from_transport(self._transport)
-        except (paramiko.SSHException, EOFError):
+            channel = self._transport.open_session(timeout=OPEN_TIMEOUT)
+        except (paramiko.SSHException, EOFError) as error:
+            raise self._lost() from error
+        try:
+            channel.settimeout(SFTP_PATIENCE)
+            channel.invoke_subsystem("sftp")
+            return paramiko.SFTPClient(channel)
+        except (paramiko.SSHException, paramiko.SFTPError, EOFError, OSError):
+            channel.close()
             if not self._transport.is_active():
                 raise self._lost() from None
             return None
@@ -206,52 +185,35 @@ class SshTransport:
             return "the state of its file system is not known"
         return f"{int(line[3]) // 1024} of {int(line[1]) // 1024} MiB are free on {line[5]}"
 
-    def _session(self, timeout: float) -> paramiko.Channel:
+    def _execute(
+        self, line: str, stdin: Iterable[bytes], timeout: float, *, into: BinaryIO | None = None
+    ) -> tuple[int, bytes, bytes]:
+        return self._asked(
+            lambda channel: converse(channel, line, stdin, node=self.node.name, timeout=timeout, into=into),
+            min(OPEN_TIMEOUT, timeout),
+        )
+
+    def _asked(self, work: Callable[[paramiko.Channel], T], patience: float) -> T:
+        """Do `work` on a channel of its own. Raises NodeError when the connection is lost, or the server opens no
+        channel within `patience` seconds."""
+        started = time.monotonic()
         try:
-            return self._transport.open_session(timeout=timeout)
+            channel = self._transport.open_session(timeout=patience)
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            if self._transport.is_active() and time.monotonic() - started >= patience:
+                raise self._silent(patience) from error
+            raise self._lost() from error
+        try:
+            return work(channel)
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise self._lost() from error
 
-    def _execute(self, line: str, stdin: Iterable[bytes], timeout: float) -> tuple[int, bytes, bytes]:
-        """Run one line; both streams are read while it runs, so that no window fills up."""
-        channel = self._session(min(30.0, timeout))
-        out: list[bytes] = []
-        err: list[bytes] = []
-        threads: list[threading.Thread] = []
-        deadline = time.monotonic() + timeout
-        try:
-            channel.exec_command(line)
-            jobs: tuple[Callable[[], None], ...] = (
-                lambda: _drain(channel.recv, out),
-                lambda: _drain(channel.recv_stderr, err),
-                lambda: _feed(channel, stdin),
-            )
-            threads = [threading.Thread(target=job, daemon=True) for job in jobs]
-            for thread in threads:
-                thread.start()
-            for thread in threads[:2]:
-                thread.join(max(0.0, deadline - time.monotonic()))
-            if any(thread.is_alive() for thread in threads[:2]):
-                raise self._late(line, timeout)
-            if not channel.status_event.wait(max(1.0, deadline - time.monotonic())) or channel.exit_status < 0:
-                raise self._lost()
-            return channel.exit_status, b"".join(out), b"".join(err)
-        except (paramiko.SSHException, EOFError, OSError) as error:
-            raise self._lost() from error
-        finally:
-            channel.close()
-            for thread in threads:
-                thread.join(1)
-
-    def _late(self, command: str, timeout: float) -> NodeError:
-        first = command.splitlines()[0][:80] if command else ""
-        return NodeError(f"no end after {timeout:g} s", where=self.node.name, why=f"running: {first}")
-
-    def _silent(self, idle: float) -> NodeError:
+    def _silent(self, seconds: float) -> NodeError:
         return NodeError(
-            f"nothing has moved for {idle:g} s",
+            "it does not answer any more",
             where=self.node.name,
-            hint=f"see whether it answers: llmctl check {self.node.name}",
+            why=f"the connection stands, but no command began within {seconds:g} s",
+            hint=f"is the machine overloaded or stopped? ssh {self.node.name} uptime",
         )
 
     def _lost(self) -> NodeError:
@@ -263,6 +225,27 @@ class SshTransport:
 
     def _failed(self, what: str, name: str, why: str) -> NodeError:
         return NodeError(f"{what} failed", where=f"{self.node.name}:{name}" if name else self.node.name, why=why)
+
+
+class Way:
+    """A connection to a jump host that `users` connections share; the last one that lets go closes it."""
+
+    def __init__(self, transport: SshTransport, *, users: int = 1) -> None:
+        self._transport = transport
+        self._users = users
+        self._lock = threading.Lock()
+
+    def open_stream(self, address: str, port: int) -> paramiko.Channel:
+        """See `SshTransport.open_stream`."""
+        return self._transport.open_stream(address, port)
+
+    def close(self) -> None:
+        """Let go of it."""
+        with self._lock:
+            self._users -= 1
+            last = self._users == 0
+        if last:
+            self._transport.close()
 
 
 def _aside(name: str, token: str) -> str:
@@ -286,25 +269,3 @@ def _pieces(content: bytes | Path) -> Iterable[bytes]:
     with content.open("rb") as file:
         while piece := file.read(CHUNK):
             yield piece
-
-
-def _drain(receive: Callable[[int], bytes], sink: list[bytes]) -> None:
-    while data := receive(CHUNK):
-        sink.append(data)
-
-
-def _lines(receive: Callable[[int], bytes], told: Callable[[str], None]) -> None:
-    held = b""
-    while data := receive(CHUNK):
-        *whole, held = (held + data).split(b"\n")
-        for line in whole:
-            told(line.decode("utf-8", "replace"))
-    if held:
-        told(held.decode("utf-8", "replace"))
-
-
-def _feed(channel: paramiko.Channel, pieces: Iterable[bytes]) -> None:
-    with suppress(OSError, EOFError, paramiko.SSHException):  # the command may end without reading all of it
-        for piece in pieces:
-            channel.sendall(piece)
-        channel.shutdown_write()

@@ -1,0 +1,170 @@
+"""One command on one SSH channel: what a login shell prints of its own is left out, and nothing grows for ever."""
+
+from __future__ import annotations
+
+import secrets
+import shlex
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from io import BytesIO
+from typing import Protocol
+
+import paramiko
+
+from llmctl.errors import NodeError
+
+CHUNK = 1 << 15
+START = 30.0
+"""Seconds within which a login shell must come to the command."""
+MOST_NOISE = 8 << 20
+"""Bytes that a login shell may print before it comes to the command."""
+MOST = 64 << 20
+"""Bytes of a stream that are kept in memory."""
+
+
+class Sink(Protocol):
+    """Where a stream's content goes."""
+
+    def write(self, data: bytes, /) -> object: ...
+
+
+class Stream:
+    """One stream of a command: what comes after the mark is kept, what comes before it is noise."""
+
+    def __init__(self, mark: bytes, into: Sink | None = None) -> None:
+        self.begun = False
+        self.endless = False
+        self.noise = 0
+        self._mark = mark
+        self._tail = b""
+        self._memory = BytesIO()
+        self._into: Sink = into or self._memory
+
+    @property
+    def content(self) -> bytes:
+        """What was kept in memory."""
+        return self._memory.getvalue()
+
+    @property
+    def said(self) -> str:
+        """The last line of the noise."""
+        lines = self._tail.decode("utf-8", "replace").split("\n")
+        return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "")
+
+    def read(self, receive: Callable[[int], bytes]) -> None:
+        """Take everything that comes, up to the bounds."""
+        while not self.endless and (data := receive(CHUNK)):
+            self._take(data)
+
+    def _take(self, data: bytes) -> None:
+        if not self.begun:
+            self.noise += len(data)
+            before, mark, data = (self._tail + data).partition(self._mark)
+            self.begun = bool(mark)
+            self._tail = before[-4096:]
+            self.endless = self.noise > MOST_NOISE and not self.begun
+        if self.begun:
+            self._into.write(data)
+            self.endless = self._memory.tell() > MOST
+
+
+def marked(command: str) -> tuple[str, bytes]:
+    """The line that runs `command` with sh after a mark on both streams, and the mark."""
+    word = f"llmctl-{secrets.token_hex(8)}"
+    begin = rf"printf '\n%s\n' {word}; printf '\n%s\n' {word} >&2; "
+    return "sh -c " + shlex.quote(begin + command), f"\n{word}\n".encode()  # no exec: a restricted shell has none
+
+
+def converse(
+    channel: paramiko.Channel,
+    command: str,
+    stdin: Iterable[bytes],
+    *,
+    node: str,
+    timeout: float,
+    into: Sink | None = None,
+) -> tuple[int, bytes, bytes]:
+    """Give `command` to the node's sh; its exit code and both streams, which are read while it runs, so that no
+    window fills up. `into`: where standard output goes instead.
+
+    Raises NodeError when the login shell does not come to the command and when there is no end within `timeout`
+    seconds or of the output; EOFError and paramiko's errors when the connection is lost."""
+    line, mark = marked(command)
+    out, err = Stream(mark, into), Stream(mark)
+    deadline = time.monotonic() + timeout
+    threads = [threading.Thread(target=out.read, args=(channel.recv,), daemon=True)]
+    threads += [threading.Thread(target=err.read, args=(channel.recv_stderr,), daemon=True)]
+    threads += [threading.Thread(target=feed, args=(channel, stdin), daemon=True)]
+    try:
+        channel.exec_command(line)
+        for thread in threads:
+            thread.start()
+        threads[0].join(min(START, timeout))
+        if threads[0].is_alive() and not out.begun:
+            raise mute(node, min(START, timeout), out)
+        for thread in threads[:2]:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        if out.endless or err.endless:
+            raise endless(node, out if out.endless else err)
+        if any(thread.is_alive() for thread in threads[:2]):
+            raise late(node, command, timeout)
+        if not channel.status_event.wait(max(1.0, deadline - time.monotonic())) or channel.exit_status < 0:
+            raise EOFError("the connection ended before the command did")
+    finally:
+        channel.close()
+        for thread in threads:
+            if thread.ident is not None:
+                thread.join(1)
+    if not out.begun:
+        raise barred(node, channel.exit_status, err.said or out.said)
+    return channel.exit_status, out.content, err.content
+
+
+def feed(channel: paramiko.Channel, pieces: Iterable[bytes]) -> None:
+    """Send all pieces and the end of the input."""
+    with suppress(OSError, EOFError, paramiko.SSHException):  # the command may end without reading all of it
+        for piece in pieces:
+            channel.sendall(piece)
+        channel.shutdown_write()
+
+
+def late(node: str, command: str, timeout: float) -> NodeError:
+    """The error for a command that did not end."""
+    first = command.splitlines()[0][:80] if command else ""
+    return NodeError(f"no end after {timeout:g} s", where=node, why=f"running: {first}")
+
+
+def mute(node: str, seconds: float, out: Stream) -> NodeError:
+    """The error for a login shell that hangs."""
+    said = f"; it printed {out.noise} bytes, the last line: {out.said}" if out.noise else ""
+    return NodeError(
+        "the login shell does not come to our command",
+        where=node,
+        why=f"the login was good, then nothing within {seconds:.0f} s{said}",
+        hint=f"does a line of ~/.bashrc, or the home folder itself, hang there? ssh {node} true",
+    )
+
+
+def endless(node: str, stream: Stream) -> NodeError:
+    """The error for output beyond all bounds."""
+    if stream.begun:
+        return NodeError("the output has no end", where=node, why=f"more than {MOST >> 20} MiB came")
+    return NodeError(
+        "the login shell prints without end",
+        where=node,
+        why=f"{stream.noise >> 20} MiB came before our command; the last line: {stream.said}",
+        hint=f"let ~/.bashrc there print nothing for a shell that is not interactive: ssh {node} true",
+    )
+
+
+def barred(node: str, code: int, said: str) -> NodeError:
+    """The error for an account that runs something else."""
+    return NodeError(
+        "the login runs no commands",
+        where=node,
+        why=f"not sh ran but something that ended with {code}" + (f" and said: {said}" if said else ""),
+        hint="is it nologin, a restricted shell or a forced command (sshd_config, authorized_keys)? try "
+        f"`ssh {node} sh -c true`, or name another user: USER@{node}",
+    )
