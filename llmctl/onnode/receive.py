@@ -117,8 +117,10 @@ def make_folder(path):
 
 
 def hold(place):
-    """Be the only one who writes at this target. A writer that was cut off is ended; a living one is left alone."""
+    """Be the only one who writes at this target. A writer that was cut off is ended; one that gets on, as the time of
+    its lock shows, is left alone."""
     handle = os.open(place.lock, os.O_RDWR | os.O_CREAT, 0o600)
+    first = os.fstat(handle).st_mtime
     until = time.time() + SILENT + 2
     while True:
         try:
@@ -127,7 +129,7 @@ def hold(place):
         except OSError as error:
             if error.errno not in (errno.EAGAIN, errno.EACCES):
                 break  # a file system without locks
-        if time.time() > until:
+        if time.time() > until or os.fstat(handle).st_mtime != first:
             raise Refused("another push is writing there", shown(place.target), "wait for its end, then try again")
         end_silent(handle)
         time.sleep(0.2)
