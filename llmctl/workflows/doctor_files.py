@@ -6,7 +6,7 @@ import re
 import shlex
 from collections.abc import Iterable
 
-from llmctl.workflows.doctor_values import BAD, WARN, FileState, Health, Machine, Row, row
+from llmctl.workflows.doctor_values import BAD, WARN, FileState, Health, Machine, Row, counted, row
 
 
 def keys(m: Machine) -> Iterable[Row]:
@@ -49,7 +49,7 @@ def ssh_files(m: Machine) -> Iterable[Row]:
             mend = " && ".join(f"chmod {mode:04o} {shlex.quote(state.path)}" for state, mode in wrong)
             yield row("ssh.files", f"{found}; ssh refuses what others can touch", WARN, mend)
         else:
-            yield row("ssh.files", f"{m.ssh_folder.path} and its {len(m.ssh_keys)} keys are private")
+            yield row("ssh.files", f"{m.ssh_folder.path} and {counted(len(m.ssh_keys), 'key')} in it are private")
     if m.ssh_config_error:
         yield row("ssh.config", m.ssh_config_error.splitlines()[0], BAD, "mend ~/.ssh/config; ssh -G node1 tells where")
     elif m.ssh_config is not None:
@@ -65,10 +65,10 @@ def _ssh_config(text: str) -> Row:
     hosts = len(re.findall(r"^\s*host\s", text, re.IGNORECASE | re.MULTILINE))
     if "Include" in found:
         return row(
-            "ssh.config", f"{hosts} blocks; Include is not followed by llmctl", WARN,
+            "ssh.config", f"{counted(hosts, 'block')}; Include is not followed by llmctl", WARN,
             "hosts of included files are not known here: write node1=ADDRESS, and see llmctl hosts show NODES",
         )  # fmt: skip
-    return row("ssh.config", f"{hosts} blocks" + ("; Match exec runs a command at every look" if found else ""))
+    return row("ssh.config", counted(hosts, "block") + ("; Match exec runs a command at every look" if found else ""))
 
 
 def known(m: Machine) -> Iterable[Row]:
@@ -76,15 +76,20 @@ def known(m: Machine) -> Iterable[Row]:
         keys, _, broken = count_known(m.own_known_hosts)
         if broken:
             yield row(
-                "known_hosts", f"{keys} keys, {broken} lines that cannot be read", WARN, "llmctl setup-nodes NODES"
+                "known_hosts",
+                f"{counted(keys, 'key')}, {counted(broken, 'line')} that cannot be read",
+                WARN,
+                "llmctl setup-nodes NODES",
             )
         else:
-            yield row("known_hosts", f"{keys} verified host keys")
+            yield row("known_hosts", counted(keys, "verified host key"))
     if m.user_known_hosts is not None:
         keys, patterns, broken = count_known(m.user_known_hosts)
-        found = f"{keys} host keys"
+        found = counted(keys, "host key")
         if patterns or broken:
-            found += f"; {patterns} lines with patterns or authorities and {broken} broken ones say nothing to llmctl"
+            found += (
+                f"; {counted(patterns, 'line')} with patterns or authorities and {broken} broken say nothing to llmctl"
+            )
         yield row("known_hosts.user", found)
 
 
@@ -106,11 +111,11 @@ def count_known(text: str) -> tuple[int, int, int]:
 
 def records(m: Machine) -> Iterable[Row]:
     for what, count, noun, error in (
-        ("inventory", m.inventory, "nodes", m.inventory_error),
-        ("runs", m.runs, "runs", m.runs_error),
+        ("inventory", m.inventory, "node", m.inventory_error),
+        ("runs", m.runs, "run", m.runs_error),
     ):
         if error:
             head, *rest = error.splitlines()
             yield row(what, head, BAD, next((line.split(":", 1)[1].strip() for line in rest if "next:" in line), ""))
         else:
-            yield row(what, f"{count} {noun} known")
+            yield row(what, f"{counted(count, noun)} known")

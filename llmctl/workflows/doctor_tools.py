@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterable
 
 from llmctl.remote.openssh import STRICT
-from llmctl.workflows.doctor_values import BAD, WARN, Machine, Row, row
+from llmctl.workflows.doctor_values import BAD, WARN, Machine, Row, counted, row
 
 LEAST_SSH = (6, 8)
 """Older ones do not know UpdateHostKeys, which llmctl gives to every ssh that it starts."""
@@ -117,7 +117,7 @@ def agent(m: Machine) -> Iterable[Row]:
             hint = "give the right one: --identity KEY, or IdentityFile in ~/.ssh/config"
             yield row("agent", f"holds {count} keys; servers hang up after six tries", WARN, hint)
         else:
-            yield row("agent", f"answers, holds {count} {'key' if count == 1 else 'keys'}")
+            yield row("agent", f"answers, holds {counted(count, 'key')}")
 
 
 def _numbers(version: str | None) -> list[int]:

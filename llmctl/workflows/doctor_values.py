@@ -34,6 +34,11 @@ def row(what: str, found: str, health: Health = GOOD, next: str = "") -> Row:
     return Row(what=what, found=found, health=health, next=next)
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 key`, `2 keys`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 @dataclass(frozen=True)
 class Answer:
     """What a tool printed. `text` None: it is not installed."""
