@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from io import BytesIO
+from queue import Empty, SimpleQueue
 from typing import Protocol
 
 import paramiko
@@ -85,32 +86,42 @@ def converse(
     node: str,
     timeout: float,
     into: Sink | None = None,
+    name: str = "",
 ) -> tuple[int, bytes, bytes]:
     """Give `command` to the node's sh; its exit code and both streams, which are read while it runs, so that no
-    window fills up. `into`: where standard output goes instead.
+    window fills up. `into`: where standard output goes instead; `name`: what an error calls the command.
 
     Raises NodeError when the login shell does not come to the command and when there is no end within `timeout`
     seconds or of the output; EOFError and paramiko's errors when the connection is lost."""
     line, mark = marked(command)
     out, err = Stream(mark, into), Stream(mark)
-    deadline = time.monotonic() + timeout
-    threads = [threading.Thread(target=out.read, args=(channel.recv,), daemon=True)]
-    threads += [threading.Thread(target=err.read, args=(channel.recv_stderr,), daemon=True)]
-    threads += [threading.Thread(target=feed, args=(channel, stdin), daemon=True)]
+    ended: SimpleQueue[Stream] = SimpleQueue()
+    began = time.monotonic()
+    threads = [
+        threading.Thread(target=_listen, args=(out, channel.recv, ended), daemon=True),
+        threading.Thread(target=_listen, args=(err, channel.recv_stderr, ended), daemon=True),
+        threading.Thread(target=feed, args=(channel, stdin), daemon=True),
+    ]
+    open_streams = 2
     try:
         channel.exec_command(line)
         for thread in threads:
             thread.start()
-        threads[0].join(min(START, timeout))
-        if threads[0].is_alive() and not out.begun:
-            raise mute(node, min(START, timeout), out)
-        for thread in threads[:2]:
-            thread.join(max(0.0, deadline - time.monotonic()))
-        if out.endless or err.endless:
-            raise endless(node, out if out.endless else err)
-        if any(thread.is_alive() for thread in threads[:2]):
-            raise late(node, command, timeout)
-        if not channel.status_event.wait(max(1.0, deadline - time.monotonic())) or channel.exit_status < 0:
+        while open_streams:
+            limit = timeout if out.begun else min(START, timeout)
+            try:
+                stream = ended.get(timeout=max(0.0, began + limit - time.monotonic()))
+            except Empty:
+                if not out.begun:
+                    raise mute(node, limit, out) from None
+                if time.monotonic() >= began + timeout:
+                    raise late(node, name or command, timeout) from None
+                continue
+            if stream.endless:
+                raise endless(node, stream)
+            open_streams -= 1
+        left = max(1.0, began + timeout - time.monotonic())
+        if not channel.status_event.wait(left) or channel.exit_status < 0:
             raise EOFError("the connection ended before the command did")
     finally:
         channel.close()
@@ -120,6 +131,13 @@ def converse(
     if not out.begun:
         raise barred(node, channel.exit_status, err.said or out.said)
     return channel.exit_status, out.content, err.content
+
+
+def _listen(stream: Stream, receive: Callable[[int], bytes], ended: SimpleQueue[Stream]) -> None:
+    try:
+        stream.read(receive)
+    finally:
+        ended.put(stream)
 
 
 def feed(channel: paramiko.Channel, pieces: Iterable[bytes]) -> None:
@@ -133,7 +151,9 @@ def feed(channel: paramiko.Channel, pieces: Iterable[bytes]) -> None:
 def late(node: str, command: str, timeout: float) -> NodeError:
     """The error for a command that did not end."""
     first = command.splitlines()[0][:80] if command else ""
-    return NodeError(f"no end after {timeout:g} s", where=node, why=f"running: {first}")
+    return NodeError(
+        f"no end after {timeout:g} s", where=node, why=f"running: {first}", hint=f"see what hangs: ssh {node} ps axf"
+    )
 
 
 def mute(node: str, seconds: float, out: Stream) -> NodeError:

@@ -70,7 +70,10 @@ def log_in(
             why=f"user {user}, within {LIMIT:g} s; tried {', '.join(tried)}",
             hint="does the user's home folder, or the service that knows the users (LDAP, NIS), hang there?",
         )
-    raise _refused(node, user, tried, "" if transport.is_active() else "; then the server hung up")
+    refused = _refused(node, user, tried, "" if transport.is_active() else "; then the server hung up")
+    if not transport.is_active() and len(tried) == 1:
+        refused.hint += ", or see in the log of its sshd why: journalctl -u ssh -n 20"
+    raise refused
 
 
 def _left(deadline: float) -> float:
