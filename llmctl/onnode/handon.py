@@ -104,7 +104,9 @@ def run_rsync(
         if child.poll() is None:
             child.kill()
             child.wait()
-    reader.join(5)
+        reader.join(5)
+        for stream in (out, err):
+            stream.close()
     return code, b"".join(complaint).decode("utf-8", "replace").strip(), sent
 
 

@@ -8,12 +8,12 @@ import os
 import shutil
 import tempfile
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmctl.errors import NodeError
+from llmctl.errors import NodeError, UsageError
 from llmctl.onnode import handon, receive
 from llmctl.quoting import sh_quote
 from llmctl.remote.connect import Target
@@ -158,18 +158,32 @@ def finish(place: Place, parcel: Parcel, *, tell: Tell) -> list[str]:
     return [parcel.files[index].name for index in told.get("wrong", [])]
 
 
-def send(place: Place, parcel: Parcel, standing: Standing, *, rsync: bool, tell: Tell) -> int:
+def send(
+    place: Place, parcel: Parcel, standing: Standing, *, rsync: bool, tell: Tell, stopped: Callable[[], bool]
+) -> int:
     """Bring what is missing from the launcher, by rsync where both ends have it and `rsync` says so; gives the bytes
-    that went over its link. Raises NodeError when the node refuses, RsyncFailed when only rsync does not work."""
+    that went over its link. An rsync ends when `stopped` says so, everything else with the connection.
+
+    Raises NodeError when the node refuses, RsyncFailed when only rsync does not work."""
     if rsync and standing.rsync and shutil.which("rsync"):
-        return _by_rsync(place, parcel, standing, tell)
+
+        def live(done: int) -> None:
+            if stopped():
+                raise NodeError("it was stopped", where=place.name)
+            tell(done)
+
+        return _by_rsync(place, parcel, standing, live)
     files = [(i, parcel.path(parcel.files[i]), have, parcel.files[i].size) for i, have in standing.need]
     request = {"verb": "receive", "target": place.path, "digest": parcel.digest}
-    try:
-        told = ask(place, "receive.py", request, tell=tell, pieces=handon.frames(files))
-    except OSError as error:
-        raise NodeError("a file cannot be sent", where=str(error.filename), why=str(error.strerror)) from error
+    told = ask(place, "receive.py", request, tell=tell, pieces=_frames(files))
     return int(told["done"])
+
+
+def _frames(files: Iterable[tuple[int, Path, int, int]]) -> Iterator[bytes]:
+    try:
+        yield from handon.frames(files)
+    except OSError as error:
+        raise UsageError("a file cannot be sent", where=str(error.filename), why=str(error.strerror)) from error
 
 
 def _by_rsync(place: Place, parcel: Parcel, standing: Standing, tell: Tell) -> int:

@@ -84,7 +84,10 @@ class SshTransport:
         Raises NodeError when the connection is lost or no byte has moved for `idle` seconds; what `pieces` raises ends
         the command and is raised here."""
         return self._asked(
-            lambda channel: stream(channel, command, pieces, node=self.node.name, told=told, idle=idle), OPEN_TIMEOUT
+            lambda channel: stream(
+                channel, command, pieces, node=self.node.name, told=told, idle=idle, drop=self.close
+            ),
+            OPEN_TIMEOUT,
         )
 
     def put(self, files: Mapping[str, bytes | Path], *, mode: int = 0o644) -> None:

@@ -39,9 +39,10 @@ def stream(
     node: str,
     told: Callable[[str], None],
     idle: float,
+    drop: Callable[[], None],
 ) -> CommandResult:
     """Run `command` while `pieces` go to its standard input; `told` gets each line of its output. The result's stdout
-    is empty.
+    is empty. `drop` must close the whole connection.
 
     Raises NodeError when the login shell does not come to the command or no byte has moved for `idle` seconds, EOFError
     and paramiko's errors when the connection is lost; what `pieces` raises ends the command and is raised here."""
@@ -78,6 +79,7 @@ def stream(
             until = moved[0] + idle if out.begun else min(started + START, moved[0] + idle)
             threads[0].join(min(1.0, max(0.05, until - time.monotonic())))
             if threads[0].is_alive() and time.monotonic() >= until:
+                drop()  # a channel's own end would wait for a peer that takes nothing in any more
                 raise _still(node, idle) if out.begun else mute(node, time.monotonic() - started, out)
         threads[1].join(5)
         if failed:

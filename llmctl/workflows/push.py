@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from llmctl.errors import ExitCode, LlmctlError, NodeError, UsageError, worst
+from llmctl.errors import ExitCode, Interrupted, LlmctlError, NodeError, UsageError, worst
 from llmctl.recipe.hosts import Node, parse_nodes, recipe_nodes
 from llmctl.recipe.load import LoadedRecipe, load_recipe
 from llmctl.remote.connect import open_all, resolve
@@ -85,8 +85,8 @@ class Wish:
 def push(path: Path, nodes: Sequence[Node], places: Mapping[str, str], wish: Wish) -> Push:
     """Bring `path` to every node, to `places[node.name]` there (absolute, or `~/...`).
 
-    A node that fails keeps its error and stops nobody; what has come to it stays there for the next push. Raises
-    UsageError for a path that cannot be sent."""
+    A node that fails keeps its error and stops nobody, and so does a person who interrupts it; what has come stays
+    there for the next push. Raises UsageError for a path that cannot be sent."""
     parcel = survey_parcel(path, lambda done: wish.tell(Step(node=LAUNCHER, phase="reading", done=done)))
     arrivals = {node.name: Arrival(node=node.name, path=places[node.name]) for node in nodes}
     opened = open_all(nodes, user=wish.user, port=wish.port)
@@ -104,6 +104,11 @@ def push(path: Path, nodes: Sequence[Node], places: Mapping[str, str], wish: Wis
                 link=each.value, target=target, path=places[name], python=python, idle=wish.idle
             )
         journey.go()
+    except KeyboardInterrupt:
+        for arrival in arrivals.values():
+            if arrival.state == "failed" and arrival.error is None:
+                hint = "run it again: it goes on where it stopped"
+                arrival.error = Interrupted("it was stopped", where=arrival.node, hint=hint)
     finally:
         journey.close()
     return Push(parcel=parcel, arrivals=tuple(arrivals.values()), from_launcher=journey.from_launcher)
@@ -118,9 +123,11 @@ class Journey:
         self._standing: dict[str, Standing] = {}
         self._rsync: set[str] = set()
         self._count = threading.Lock()
+        self._stopped = threading.Event()
 
     def close(self) -> None:
         """Close every connection, which ends every hop."""
+        self._stopped.set()
         for place in self.places.values():
             place.link.close()
 
@@ -204,7 +211,7 @@ class Journey:
         if not missing:
             return
         if sender is None:
-            sent = send(place, self.parcel, standing, rsync=rsync, tell=tell)
+            sent = send(place, self.parcel, standing, rsync=rsync, tell=tell, stopped=self._stopped.is_set)
             with self._count:
                 self.from_launcher += sent
         else:

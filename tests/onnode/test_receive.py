@@ -72,10 +72,13 @@ def bring(parcel: Parcel, target: Path, **options: bool) -> dict[str, Any]:
 
 
 def tree(folder: Path) -> dict[str, Any]:
-    return {
-        str(path.relative_to(folder)): os.readlink(path) if path.is_symlink() else path.is_file() and path.read_bytes()
-        for path in folder.rglob("*")
-    }
+    return {str(path.relative_to(folder)): content(path) for path in folder.rglob("*")}
+
+
+def content(path: Path) -> object:
+    if path.is_symlink():
+        return str(path.readlink())
+    return path.is_file() and path.read_bytes()
 
 
 def beside(target: Path) -> list[str]:
