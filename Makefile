@@ -10,12 +10,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install -c constraints.t
 REFERENCE := recipes/data/quickstart/reference/steps.jsonl
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint clean
+.PHONY: help demo test lint docs clean
 
 help:
 	@echo "make demo    install into $(VENV), train the quickstart model, compare it with the stored reference"
 	@echo "make test    install what the tests need; linters, type checker, layers, tests with coverage"
 	@echo "make lint    only the linters, the type checker and the layers"
+	@echo "make docs    write docs/findings.md anew from the rows that are checked"
 	@echo "make clean   remove $(VENV) and caches; runs/ stays"
 	@echo ""
 	@echo "PYTHON=python3.12  the Python that makes $(VENV); 3.11 or newer"
@@ -37,6 +38,9 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(VENV)/.installed
+	$(BIN)/python -c "from llmctl.checks.catalogue import page; print(page(), end='')" > docs/findings.md
 
 clean:
 	rm -rf $(VENV) build dist .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

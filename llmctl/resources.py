@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -21,10 +22,16 @@ def engine_dir() -> Path:
 
 
 def onnode_file(name: str) -> Path:
-    """A single-file program that is sent to nodes: `probe.py` or `supervisor.py`."""
+    """A single-file program that is sent to nodes, such as `probe.py`."""
     return _PACKAGE / "onnode" / name
 
 
 def home_dir() -> Path:
     """The launcher's own state: keys, known hosts, inventory, index of runs. `LLMCTL_HOME` moves it."""
     return Path(os.environ.get("LLMCTL_HOME") or Path.home() / ".config" / "llmctl")
+
+
+@cache
+def onnode_text(name: str) -> str:
+    """The text of such a program."""
+    return onnode_file(name).read_text(encoding="utf-8")

@@ -8,19 +8,32 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from llmctl.checks.facts import Fact, Finding, Severity
-from llmctl.checks.rows import Row, Wanted
+from llmctl.checks.folding import fold
+from llmctl.checks.rows import Complaint, Row, Rule, Wanted
 
 LONGEST = 160
 
 
-def judge(rows: Sequence[Row], facts: Sequence[Fact], expected: Mapping[str, Any], wanted: Wanted) -> list[Finding]:
-    """The findings, errors first. `expected`: fact name -> the value that every node must have."""
+def judge(
+    rows: Sequence[Row],
+    facts: Sequence[Fact],
+    expected: Mapping[str, Any],
+    wanted: Wanted,
+    rules: Sequence[tuple[Rule, Sequence[str]]] = (),
+) -> list[Finding]:
+    """The findings, errors first. `expected`: fact name -> the value that every node must have; `rules`: each with
+    the nodes that it is for."""
     by_name: dict[str, dict[str, Fact]] = {}
+    own: dict[str, dict[str, Any]] = {}
     for fact in facts:
         by_name.setdefault(fact.name, {})[fact.node] = fact
+        if fact.error is None:
+            own.setdefault(fact.node, {})[fact.name] = fact.value
+    needs = {node: replace(wanted, facts=values) for node, values in own.items()}
     found: list[Finding] = []
     # What one failing command would tell many times is told once, by the row that must have it.
     told = {
@@ -37,7 +50,14 @@ def judge(rows: Sequence[Row], facts: Sequence[Fact], expected: Mapping[str, Any
             found += unexpected(row, values, expected[row.name])
         elif row.mode == "eq":
             found += differing(row, values, len(there))
-        found += _wrong(row, values, facts, wanted)
+        elif row.mode == "distinct":
+            found += repeated(row, values)
+        if row.judge is not None:
+            complaints = {node: row.judge(value, node, needs[node]) for node, value in values.items()}
+            found += _wrong(row, complaints, values)
+    for rule, nodes in rules:
+        complaints = {node: rule.judge(needs[node], node) for node in nodes if node in needs}
+        found += _wrong(rule, complaints, {})
     return sorted(found, key=lambda finding: list(Severity).index(finding.severity))
 
 
@@ -46,13 +66,16 @@ def unknown(row: Row, facts: Mapping[str, Fact], *, blocks: bool = False) -> lis
     errors = {node: fact.error for node, fact in facts.items() if fact.error is not None}
     if not errors:
         return []
-    said = "; ".join(f"{node}: {error}" for node, error in errors.items())
+    reasons: dict[str, list[str]] = {}
+    for node, error in errors.items():
+        reasons.setdefault(error, []).append(node)
+    said = "; ".join(f"{fold(nodes)}: {error}" for error, nodes in reasons.items())
     if row.must:
-        code, severity, title = "missing", Severity.ERROR, f"{', '.join(errors)}: {row.must} ({short(said)})"
+        code, severity, title = "missing", Severity.ERROR, f"{fold(list(errors))}: {row.must} ({short(said)})"
     else:
-        minor = row.mode == "told" or row.severity is Severity.INFO
+        minor = row.mode == "told" or row.optional or row.severity is Severity.INFO
         severity = row.severity if blocks else Severity.INFO if minor else Severity.WARNING
-        code, title = "unknown", f"{row.name} is not known on {', '.join(errors)} ({short(said)})"
+        code, title = "unknown", f"{row.name} is not known on {fold(list(errors))} ({short(said)})"
     return [
         Finding(
             code=f"{row.name}.{code}",
@@ -105,21 +128,38 @@ def differing(row: Row, values: Mapping[str, Any], nodes: int) -> list[Finding]:
     ]  # fmt: skip
 
 
-def _wrong(row: Row, values: Mapping[str, Any], facts: Sequence[Fact], wanted: Wanted) -> list[Finding]:
-    found = []
-    for node, value in values.items():
-        own = {fact.name: fact.value for fact in facts if fact.node == node}
-        complaint = (
-            row.judge(value, node, Wanted(slots=wanted.slots, disk=wanted.disk, facts=own)) if row.judge else None
+def repeated(row: Row, values: Mapping[str, Sequence[Any]]) -> list[Finding]:
+    """A finding when an entry stands in the lists of two nodes, or twice in one."""
+    holders: dict[Any, list[str]] = {}
+    for node, entries in values.items():
+        for entry in entries:
+            holders.setdefault(entry, []).append(node)
+    twice = {entry: nodes for entry, nodes in holders.items() if len(nodes) > 1}
+    if not twice:
+        return []
+    told = ", ".join(f"{entry} on {' and '.join(nodes)}" for entry, nodes in list(twice.items())[:4])
+    return [
+        Finding(
+            code=f"{row.name}.twice", severity=row.severity, title=short(f"{row.name}: {told}"),
+            nodes=tuple(dict.fromkeys(node for nodes in twice.values() for node in nodes)), values=dict(values),
+            remedy=row.remedy,
         )
+    ]  # fmt: skip
+
+
+def _wrong(row: Row | Rule, complaints: Mapping[str, Complaint], values: Mapping[str, Any]) -> list[Finding]:
+    """A finding for each different complaint, with the nodes that share it."""
+    groups: dict[tuple[Severity, str], list[str]] = {}
+    for node, complaint in complaints.items():
         if complaint is not None:
-            found.append(
-                Finding(
-                    code=f"{row.name}.wrong", severity=complaint[0], title=f"{node}: {complaint[1]}", nodes=(node,),
-                    values={node: value}, remedy=row.remedy,
-                )
-            )  # fmt: skip
-    return found
+            groups.setdefault(complaint, []).append(node)
+    return [
+        Finding(
+            code=f"{row.name}.wrong", severity=severity, title=f"{fold(nodes)}: {said}", nodes=tuple(nodes),
+            values={node: values[node] for node in nodes if node in values}, remedy=row.remedy,
+        )
+        for (severity, said), nodes in groups.items()
+    ]  # fmt: skip
 
 
 def _sides(values: Mapping[str, Any], against: Sequence[Any]) -> str:
@@ -128,7 +168,7 @@ def _sides(values: Mapping[str, Any], against: Sequence[Any]) -> str:
     for node, value in values.items():
         groups.setdefault(_text(value), []).append(node)
     others = [*values.values(), *against]
-    return ", ".join(f"{_side(values[nodes[0]], others)} on {' '.join(nodes)}" for nodes in groups.values())
+    return ", ".join(f"{_side(values[nodes[0]], others)} on {fold(nodes)}" for nodes in groups.values())
 
 
 def _side(value: Any, others: Sequence[Any]) -> str:

@@ -1,4 +1,4 @@
-"""Between nodes: names, addresses, interfaces, the port of the rendezvous, clocks, logins of the first node. Pure."""
+"""Between nodes: names, interfaces, packets, ports, clocks, shared folders, logins of the first node. Pure."""
 
 from __future__ import annotations
 
@@ -7,107 +7,82 @@ from collections.abc import Mapping, Sequence
 from ipaddress import ip_network
 from typing import Any
 
-from llmctl.checks.facts import Fact, Finding, Severity
+from llmctl.checks.addresses import Values, choose_addresses, choose_interfaces, free_port, own_addresses, value_of
+from llmctl.checks.facts import Finding, Severity
+from llmctl.checks.folding import fold
 from llmctl.recipe.hosts import Node
-
-BRIDGES = ("docker", "virbr", "veth", "cni", "flannel", "br-")
-"""Interfaces that other nodes are not reached by."""
-
-
-def value_of(facts: Sequence[Fact], name: str, node: str) -> Any:
-    """A node's value; None when it is not known."""
-    return next((fact.value for fact in facts if fact.name == name and fact.node == node), None)
-
-
-def own_addresses(facts: Sequence[Fact], node: str) -> dict[str, str]:
-    """A node's IPv4 addresses that others can use -> interface, in the node's order."""
-    listed = value_of(facts, "network.addresses", node) or []
-    return {
-        entry["address"]: entry["interface"]
-        for entry in listed
-        if entry["up"] and not entry["address"].startswith("127.") and not entry["interface"].startswith(BRIDGES)
-    }
-
-
-def choose_addresses(facts: Sequence[Fact], nodes: Sequence[Node]) -> dict[str, str]:
-    """The address by which the other nodes reach each node: what they resolve its name to, if it is its own; else
-    the address that was configured; else its first own one. Nodes of which nothing is known are left out."""
-    chosen = {}
-    for node in nodes:
-        own = own_addresses(facts, node.name)
-        told = Counter(
-            address
-            for other in nodes
-            for address in (value_of(facts, "network.resolves", other.name) or {}).get(node.name, [])[:1]
-            if address in own
-        )
-        if told:
-            chosen[node.name] = told.most_common(1)[0][0]
-        elif node.address in own:
-            chosen[node.name] = str(node.address)
-        elif own:
-            chosen[node.name] = next(iter(own))
-    return chosen
-
-
-def choose_interfaces(facts: Sequence[Fact], nodes: Sequence[Node]) -> dict[str, str | None]:
-    """The interface that carries each node's chosen address; None where it is not known, or for a single node."""
-    if len(nodes) < 2:
-        return {node.name: None for node in nodes}
-    addresses = choose_addresses(facts, nodes)
-    return {node.name: own_addresses(facts, node.name).get(addresses.get(node.name, "")) for node in nodes}
-
-
-def free_port(facts: Sequence[Fact], node: str) -> int | None:
-    """A port that was free on the node."""
-    port: int | None = value_of(facts, "network.port", node)
-    return port
 
 
 def judge_network(
-    facts: Sequence[Fact], nodes: Sequence[Node], *, backend: str | None, interface: str | None = None
+    values: Values, nodes: Sequence[Node], *, backend: str | None, interface: str | None = None
 ) -> list[Finding]:
     """Findings about pairs of nodes. `backend` None: only nodes were named; `interface`: the one that the recipe
     names."""
     names = [node.name for node in nodes]
-    found = _hostnames(facts, names) + _clocks(facts, names) + _port(facts, names)
+    found = _twice(values, names) + _clocks(values, names) + _port(values, names)
     if len(nodes) > 1:
-        found += _named_interface(facts, names, interface) if interface else _interfaces(facts, nodes)
-        found += _resolution(facts, names, backend) + _subnets(facts, nodes) + _rendezvous(facts, names)
-        found += _logins(facts, names, backend)
+        found += _named_interface(values, names, interface) if interface else _interfaces(values, nodes)
+        found += _own_names(values, names) + _resolution(values, names, backend) + _subnets(values, nodes)
+        found += _mtu(values, nodes) + _connections(values, names) + _logins(values, names, backend)
+        found += _shared(values, names)
     return found
 
 
-def _hostnames(facts: Sequence[Fact], names: Sequence[str]) -> list[Finding]:
-    told = {name: value_of(facts, "network.hostname", name) for name in names}
-    twice = [host for host, count in Counter(h for h in told.values() if h).items() if count > 1]
+def _twice(values: Values, names: Sequence[str]) -> list[Finding]:
+    found = []
+    for fact, code, what, severity in (
+        ("network.hostname", "network.hostname.twice", "host name", Severity.ERROR),
+        ("os.boot", "os.boot.twice", "boot id", Severity.INFO),
+    ):
+        told = {name: value for name in names if (value := value_of(values, fact, name))}
+        for value, count in Counter(told.values()).items():
+            if count > 1:
+                same = [name for name in names if told.get(name) == value]
+                found.append(
+                    Finding(
+                        code=code, severity=severity, nodes=tuple(same), values=told,
+                        title=f"{fold(same)} have the same {what} {value}",
+                        remedy="are they one machine? give each its own name: hostnamectl set-hostname NAME"
+                        if severity is Severity.ERROR else "",
+                    )
+                )  # fmt: skip
+    return found
+
+
+def _own_names(values: Values, names: Sequence[str]) -> list[Finding]:
+    wrong = {
+        name: told[0]
+        for name in names
+        if (told := value_of(values, "network.own_name", name)) and told[0].startswith("127.")
+    }
+    if not wrong:
+        return []
+    said = ", ".join(f"{value_of(values, 'network.hostname', name) or name} is {ip}" for name, ip in wrong.items())
     return [
         Finding(
-            code="network.hostname.twice",
+            code="network.own_name.wrong",
             severity=Severity.ERROR,
-            title=f"{' and '.join(n for n, h in told.items() if h == host)} have the same host name {host}",
-            nodes=tuple(n for n, h in told.items() if h == host),
-            values=told,
-            remedy="are they one machine? give each its own name: hostnamectl set-hostname NAME",
+            title=f"the host name is a loopback address on {fold(list(wrong))}: {said}",
+            nodes=tuple(wrong),
+            values=dict(wrong),
+            remedy="take the host name out of the 127.0.1.1 line of /etc/hosts, and let llmctl setup-nodes name it",
         )
-        for host in twice
     ]
 
 
-def _resolution(facts: Sequence[Fact], names: Sequence[str], backend: str | None) -> list[Finding]:
+def _resolution(values: Values, names: Sequence[str], backend: str | None) -> list[Finding]:
+    own = {name: own_addresses(values, name) for name in names}
     wrong: dict[str, str] = {}
     for node in names:
-        resolves: Mapping[str, list[str]] | None = value_of(facts, "network.resolves", node)
+        resolves: Mapping[str, list[str]] | None = value_of(values, "network.resolves", node)
         if resolves is None:
             continue
-        for peer in names:
-            own = own_addresses(facts, peer)
-            got = resolves.get(peer, [])
+        for peer, got in resolves.items():
             if not got:
                 wrong.setdefault(node, f"does not know {peer}")
             elif got[0].startswith("127."):
                 wrong.setdefault(node, f"takes {peer} for {got[0]}, a loopback address")
-            elif own and got[0] not in own:
+            elif own.get(peer) and got[0] not in own[peer]:
                 wrong.setdefault(node, f"takes {peer} for {got[0]}, which {peer} does not have")
     if not wrong:
         return []
@@ -115,32 +90,32 @@ def _resolution(facts: Sequence[Fact], names: Sequence[str], backend: str | None
         Finding(
             code="network.names.wrong",
             severity=Severity.ERROR if backend == "pdsh" else Severity.WARNING,
-            title="; ".join(f"{node} {text}" for node, text in wrong.items()),
+            title=_grouped(wrong),
             nodes=tuple(wrong),
             values=dict(wrong),
-            remedy=f"llmctl setup-nodes {' '.join(names)} writes the names into /etc/hosts",
+            remedy=f"llmctl setup-nodes {fold(names)} writes the names into /etc/hosts",
         )
     ]
 
 
-def _interfaces(facts: Sequence[Fact], nodes: Sequence[Node]) -> list[Finding]:
-    missing = [name for name, interface in choose_interfaces(facts, nodes).items() if interface is None]
-    known = [name for name in missing if value_of(facts, "network.addresses", name) is not None]
-    if not known:
+def _interfaces(values: Values, nodes: Sequence[Node]) -> list[Finding]:
+    missing = [name for name, interface in choose_interfaces(values, nodes).items() if interface is None]
+    told = [name for name in missing if value_of(values, "network.addresses", name) is not None]
+    if not told:
         return []
     return [
         Finding(
             code="network.interface.wrong",
             severity=Severity.ERROR,
-            title=f"no interface of {', '.join(known)} carries an address that the other nodes can use",
-            nodes=tuple(known),
+            title=f"no interface of {fold(told)} carries an address that the other nodes can use",
+            nodes=tuple(told),
             remedy="bring the interface up, or name the node with its address: node1=10.0.0.1",
         )
     ]
 
 
-def _named_interface(facts: Sequence[Fact], names: Sequence[str], interface: str) -> list[Finding]:
-    own = {name: list(own_addresses(facts, name).values()) for name in names}
+def _named_interface(values: Values, names: Sequence[str], interface: str) -> list[Finding]:
+    own = {name: list(own_addresses(values, name).values()) for name in names}
     without = [name for name in names if own[name] and interface not in own[name]]
     if not without:
         return []
@@ -148,7 +123,7 @@ def _named_interface(facts: Sequence[Fact], names: Sequence[str], interface: str
         Finding(
             code="network.interface.wrong",
             severity=Severity.ERROR,
-            title=f"{', '.join(without)} has no interface {interface} that is up and has an address",
+            title=f"{fold(without)} has no interface {interface} that is up and has an address",
             nodes=tuple(without),
             values=dict(own),
             remedy="leave cluster.interface out, then each node's own is chosen, or bring that interface up",
@@ -156,13 +131,21 @@ def _named_interface(facts: Sequence[Fact], names: Sequence[str], interface: str
     ]
 
 
-def _subnets(facts: Sequence[Fact], nodes: Sequence[Node]) -> list[Finding]:
-    chosen = choose_addresses(facts, nodes)
-    networks = {
-        name: str(ip_network(f"{address}/{entry['prefix']}", strict=False))
+def _chosen(values: Values, nodes: Sequence[Node]) -> dict[str, Mapping[str, Any]]:
+    """The entry of `network.addresses` that each node is reached by."""
+    chosen = choose_addresses(values, nodes)
+    return {
+        name: entry
         for name, address in chosen.items()
-        for entry in value_of(facts, "network.addresses", name) or []
+        for entry in value_of(values, "network.addresses", name) or []
         if entry["address"] == address
+    }
+
+
+def _subnets(values: Values, nodes: Sequence[Node]) -> list[Finding]:
+    networks = {
+        name: str(ip_network(f"{entry['address']}/{entry['prefix']}", strict=False))
+        for name, entry in _chosen(values, nodes).items()
     }
     if len(set(networks.values())) < 2:
         return []
@@ -170,16 +153,39 @@ def _subnets(facts: Sequence[Fact], nodes: Sequence[Node]) -> list[Finding]:
         Finding(
             code="network.subnet.differs",
             severity=Severity.WARNING,
-            title="the nodes are in different networks: " + ", ".join(f"{n} in {net}" for n, net in networks.items()),
+            title="the nodes are in different networks: " + _sides(networks),
             values=dict(networks),
             remedy="collectives want one network: name the nodes with their addresses in it, node1=10.0.0.1",
         )
     ]
 
 
-def _port(facts: Sequence[Fact], names: Sequence[str]) -> list[Finding]:
-    taken = any(f.name == "network.port" and f.node in names[:1] and f.value is None for f in facts)
-    if not taken:
+def _mtu(values: Values, nodes: Sequence[Node]) -> list[Finding]:
+    sizes = {name: str(entry["mtu"]) for name, entry in _chosen(values, nodes).items() if entry.get("mtu")}
+    lost = {name: told for name, told in values.get("network.path_mtu", {}).items() if told}
+    found = []
+    if len(set(sizes.values())) > 1:
+        found.append(
+            Finding(
+                code="network.mtu.differs", severity=Severity.WARNING, values=dict(sizes),
+                title="the interfaces carry packets of different sizes: " + _sides(sizes),
+                remedy="set one MTU on all nodes: ip link set dev NAME mtu N",
+            )
+        )  # fmt: skip
+    if lost:
+        found.append(
+            Finding(
+                code="network.mtu.wrong", severity=Severity.WARNING, nodes=tuple(lost), values=lost,
+                title=f"packets of the interface's own size do not arrive: {_grouped(lost)}",
+                remedy="large messages would hang: set the MTU that the switches carry on all nodes",
+            )
+        )  # fmt: skip
+    return found
+
+
+def _port(values: Values, names: Sequence[str]) -> list[Finding]:
+    ports = values.get("network.port", {})
+    if not names or ports.get(names[0], 0) is not None:
         return []
     return [
         Finding(
@@ -192,30 +198,40 @@ def _port(facts: Sequence[Fact], names: Sequence[str]) -> list[Finding]:
     ]
 
 
-def _rendezvous(facts: Sequence[Fact], names: Sequence[str]) -> list[Finding]:
-    failed = {
-        name: told["error"]
-        for name in names
-        if (told := value_of(facts, "network.connect", name)) is not None and told["error"]
+def _connections(values: Values, names: Sequence[str]) -> list[Finding]:
+    """`network.connect` by node: peer -> the error of connecting to it, None when that went well."""
+    told: Mapping[str, Mapping[str, str | None]] = values.get("network.connect", {})
+    first, port = names[0], free_port(values, names[0])
+    to_first = {node: error for node, peers in told.items() if (error := peers.get(first))}
+    others = {
+        f"{node} to {peer}": error
+        for node, peers in told.items()
+        for peer, error in peers.items()
+        if peer != first and error
     }
-    if not failed:
-        return []
-    port = free_port(facts, names[0])
-    return [
-        Finding(
-            code="network.rendezvous.wrong",
-            severity=Severity.ERROR,
-            title=f"port {port} of {names[0]} cannot be reached: "
-            + "; ".join(f"{name}: {error}" for name, error in failed.items()),
-            nodes=tuple(failed),
-            values=dict(failed),
-            remedy="open the port between the nodes, or set cluster.master_port to one that is open",
-        )
-    ]
+    found = []
+    if to_first:
+        found.append(
+            Finding(
+                code="network.rendezvous.wrong", severity=Severity.ERROR, nodes=tuple(to_first), values=dict(to_first),
+                title=f"port {port} of {first} cannot be reached: {_grouped(to_first)}",
+                remedy="open the port between the nodes, or set cluster.master_port to one that is open",
+            )
+        )  # fmt: skip
+    if others:
+        shown = "; ".join(f"{pair}: {error}" for pair, error in list(others.items())[:4])
+        found.append(
+            Finding(
+                code="network.firewall.wrong", severity=Severity.WARNING, values=dict(others),
+                title=f"ports between nodes cannot be reached: {shown}",
+                remedy="collectives connect every node with every other at ports above 1024: open them",
+            )
+        )  # fmt: skip
+    return found
 
 
-def _logins(facts: Sequence[Fact], names: Sequence[str], backend: str | None) -> list[Finding]:
-    told: Mapping[str, str | None] = value_of(facts, "ssh.from_first", names[0]) or {}
+def _logins(values: Values, names: Sequence[str], backend: str | None) -> list[Finding]:
+    told: Mapping[str, str | None] = value_of(values, "ssh.from_first", names[0]) or {}
     failed = {name: error for name, error in told.items() if error}
     if not failed:
         return []
@@ -223,18 +239,36 @@ def _logins(facts: Sequence[Fact], names: Sequence[str], backend: str | None) ->
         Finding(
             code="ssh.from_first.wrong",
             severity=Severity.ERROR if backend == "pdsh" else Severity.WARNING,
-            title=f"{names[0]} cannot log in to " + "; ".join(f"{name}: {error}" for name, error in failed.items()),
+            title=f"{names[0]} cannot log in to " + _grouped(failed),
             nodes=tuple(failed),
             values=dict(failed),
-            remedy=f"llmctl setup-nodes {' '.join(names)}",
+            remedy=f"llmctl setup-nodes {fold(names)}",
         )
     ]
 
 
-def _clocks(facts: Sequence[Fact], names: Sequence[str]) -> list[Finding]:
+def _shared(values: Values, names: Sequence[str]) -> list[Finding]:
+    places = {name: told["mark"] for name in names if (told := value_of(values, "disk.place", name))}
+    same = [name for name in places if list(places.values()).count(places[name]) > 1]
+    if not same:
+        return []
+    mixed = len(same) < len(places)
+    return [
+        Finding(
+            code="disk.shared.told",
+            severity=Severity.WARNING if mixed else Severity.INFO,
+            title=f"{fold(same)} write into one shared folder" + (", the other nodes do not" if mixed else ""),
+            nodes=tuple(same),
+            values=dict(places),
+            remedy="share cluster.workdir on all nodes, or on none" if mixed else "",
+        )
+    ]
+
+
+def _clocks(values: Values, names: Sequence[str]) -> list[Finding]:
     """Each fact is {offset, error} in seconds against this machine; two nodes differ for sure when more than the
     errors of both measurements lies between them."""
-    told = {name: clock for name in names if (clock := value_of(facts, "clock.offset", name)) is not None}
+    told = {name: clock for name in names if (clock := value_of(values, "clock.offset", name)) is not None}
     if len(told) < 2:
         return []
     early = min(told, key=lambda name: told[name]["offset"] + told[name]["error"])
@@ -242,13 +276,31 @@ def _clocks(facts: Sequence[Fact], names: Sequence[str]) -> list[Finding]:
     apart = (told[late]["offset"] - told[late]["error"]) - (told[early]["offset"] + told[early]["error"])
     if apart <= 1:
         return []
+    middle = sorted(clock["offset"] for clock in told.values())[len(told) // 2]
+    odd = [name for name, clock in told.items() if abs(clock["offset"] - middle) - clock["error"] > 1]
     return [
         Finding(
             code="clock.differs",
             severity=Severity.ERROR if apart > 60 else Severity.WARNING,
             title=f"the clocks of {early} and {late} are at least {apart:.1f} s apart",
-            nodes=(),
+            nodes=tuple(odd) if len(told) > 2 and len(odd) * 2 < len(told) else (),
             values=dict(told),
             remedy="synchronise the clocks (chrony, ntp); times in logs cannot be compared",
         )
     ]
+
+
+def _grouped(said: Mapping[str, str]) -> str:
+    """`node[1-3]: text; node7: other text`."""
+    groups: dict[str, list[str]] = {}
+    for name, text in said.items():
+        groups.setdefault(text, []).append(name)
+    return "; ".join(f"{fold(names)}: {text}" for text, names in groups.items())
+
+
+def _sides(values: Mapping[str, str]) -> str:
+    """`VALUE on NODES, VALUE on NODES`."""
+    groups: dict[str, list[str]] = {}
+    for name, value in values.items():
+        groups.setdefault(value, []).append(name)
+    return ", ".join(f"{value} on {fold(names)}" for value, names in groups.items())

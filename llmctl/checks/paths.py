@@ -1,34 +1,38 @@
-"""What a recipe expects to lie on the nodes already: the model, the data, the adapter."""
+"""What a recipe expects to lie on the nodes already: the model, the data, the adapter, the user's own code."""
 
 from __future__ import annotations
 
-from llmctl.checks import parsers
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from llmctl.checks.rows import Row
 from llmctl.quoting import sh_quote
-from llmctl.run.plan import NodePaths
+from llmctl.resources import onnode_text
 
-_DIGESTS = (
-    "find . -type f -not -path '*/.git/*' -not -name '*.pyc' "
-    r"\( -size +16384k -printf 'size:%s  ./%P\n' -o -exec sha256sum {} + \) | LC_ALL=C sort -k2 | head -5000"
-)
+KEYS = {"model": "model.path", "adapter": "train.lora.adapter", "data": "data.dir", "code": "cluster.code"}
 
 
-def path_rows(paths: NodePaths, staged: frozenset[str]) -> list[Row]:
-    """A row for each folder that is not staged: its files, the same on all nodes; small files by their content, those
-    over 16 MiB (weights) by their size."""
-    places = {"model": paths.model_path, "adapter": paths.adapter_path, "data": paths.data_dir}
-    keys = {"model": "model.path", "adapter": "train.lora.adapter", "data": "data.dir"}
-    rows = []
-    for kind, place in places.items():
-        if place is None or kind in staged:
-            continue
-        rows.append(
-            Row(
-                name=f"{kind}.files",
-                run=f"cd {sh_quote(place)} && {_DIGESTS}",
-                parse=parsers.file_digests,
-                must=f"{keys[kind]} is not on the node: {place}",
-                remedy=f"copy it to the same place on every node, or let it be staged (docs/recipe.md, {keys[kind]})",
-            )
+def path_rows(places: Mapping[str, Sequence[str]], *, deep: bool = False) -> list[Row]:
+    """A row for each kind of KEYS that has places on the nodes."""
+    mode = "deep" if deep else "quick"
+    return [
+        Row(
+            name=f"{kind}.files",
+            run=f'"$LLMCTL_PYTHON" -c {sh_quote(onnode_text("digests.py"))} {mode} {" ".join(map(sh_quote, paths))}',
+            parse=_files,
+            must=f"{KEYS[kind]} is not on the node: {', '.join(paths)}",
+            source=f"`{KEYS[kind]}`: SHA-256 of every file, the commit; of weights over 16 MiB their size and the "
+            "header of safetensors, all of them with --deep",
+            why="ranks train on different weights, data or code",
+            remedy=f"bring it to the same place on every node: llmctl push {sh_quote(paths[0])} NODES"
+            + ("" if kind == "code" else f"; or let it be staged (docs/recipe.md, {KEYS[kind]})"),
         )
-    return rows
+        for kind, paths in places.items()
+        if paths
+    ]
+
+
+def _files(out: str) -> dict[str, str]:
+    files: Any = json.loads(out)["files"]
+    return dict(files)

@@ -15,10 +15,19 @@ TIMEOUT = 15.0
 MARKS = ("LLMCTL-PROBE-BEGIN", "LLMCTL-PROBE-END")
 
 
-def request(rows: Sequence[Row], *, activation: str | None, ports: Sequence[int], **network: Any) -> dict[str, Any]:
-    """What the probe is asked. Rows with the same command share one run of it."""
+def request(
+    rows: Sequence[Row], *, activation: str | None, ports: Sequence[int], shell: str = "bash", **network: Any
+) -> dict[str, Any]:
+    """What the probe is asked. Rows with the same command share one run of it; `shell` runs the activation."""
     commands = {_key(row): {"run": row.run, "env": row.env and activation is not None} for row in rows}
-    return {"activation": activation, "timeout": TIMEOUT, "commands": commands, "ports": list(ports), **network}
+    return {
+        "activation": activation,
+        "shell": shell,
+        "timeout": TIMEOUT,
+        "commands": commands,
+        "ports": list(ports),
+        **network,
+    }
 
 
 def program(probe: str, asked: Mapping[str, Any]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,35 +14,38 @@ if TYPE_CHECKING:
 
 
 def check(
-    what: list[str] = typer.Argument(metavar="RECIPE|NODES...", help="A recipe, or nodes like node[1-4]."),
-    device: str | None = typer.Option(None, help="cpu, npu, cuda or sophgo; without it what the nodes show."),
-    save: Path | None = typer.Option(None, help="Write the facts to this file, for --baseline."),
+    what: list[str] = typer.Argument(
+        metavar="RECIPE|NODES|FACTS...", help="A recipe, nodes like node[1-4], or a file of saved facts."
+    ),
+    device: str | None = typer.Option(None, help="Whose devices: cpu, npu, cuda, ...; without it what the nodes show."),
+    save: Path | None = typer.Option(None, help="Write the facts to this file, for --baseline and for judging again."),
     baseline: Path | None = typer.Option(None, help="Hold every node against these saved facts."),
+    deep: bool = typer.Option(False, "--deep", help="Read whole weights and every file of the core packages."),
+    only: list[str] = typer.Option([], metavar="NAME", help="Only these facts: driver, python, disk.tmp; repeatable."),
     via: str = typer.Option("ssh", help="ssh or pdsh: how the nodes are asked."),
-    facts: bool = typer.Option(False, "--facts", help="Show every fact of every node."),
+    facts: bool = typer.Option(False, "--facts", help="Show every fact, nodes with the same value together."),
     verbose: bool = typer.Option(False, "--verbose", "-v", help="Show remarks too."),
     as_json: bool = typer.Option(False, "--json", help="For machines."),
 ) -> None:
     """Tell where nodes disagree or cannot carry a run."""
     from llmctl.checks.vendors import VENDORS
     from llmctl.cli.findings import show_facts, show_findings, show_remarks
+    from llmctl.cli.nodes_table import watching
     from llmctl.errors import ExitCode, UsageError, worst
-    from llmctl.workflows.check import check_words, save_facts
+    from llmctl.workflows.check import check_words
+    from llmctl.workflows.facts_file import save_facts
 
     if via not in ("ssh", "pdsh"):
         raise UsageError(f"--via {via} is not understood", hint="--via ssh or --via pdsh")
     if device is not None and device not in VENDORS:
         raise UsageError(f"no device {device}", hint=f"--device is one of {', '.join(VENDORS)}")
-    quiet = as_json or not sys.stderr.isatty()
-    result = check_words(
-        what,
-        device=device,
-        baseline=baseline,
-        via_pdsh=via == "pdsh",
-        tell=lambda text: None if quiet else typer.echo(f"... {text}", err=True),
-    )
+    with watching(quiet=as_json) as watch:
+        result = check_words(
+            what, device=device, baseline=baseline, via_pdsh=via == "pdsh", deep=deep,
+            only=[name for names in only for name in names.split(",")], watch=watch,
+        )  # fmt: skip
     if save is not None:
-        save_facts(result, save)
+        save_facts(save, result.question, result.nodes, result.facts)
     if as_json:
         typer.echo(json.dumps(_plain(result), ensure_ascii=False, indent=2))
     else:
@@ -51,11 +53,15 @@ def check(
         if verbose:
             show_remarks(result.findings)
         if facts:
-            show_facts(result.facts, result.nodes)
+            show_facts(result.facts)
         _conclude(result)
     for error in result.errors.values():
         typer.echo(f"llmctl: {error}", err=True)
-    code = worst([ExitCode.NODE] * bool(result.errors) + [ExitCode.BLOCKED] * result.blocked)
+    code = worst(
+        [ExitCode.INTERRUPTED] * result.interrupted
+        + [ExitCode.NODE] * bool(result.errors)
+        + [ExitCode.BLOCKED] * result.blocked
+    )
     raise typer.Exit(int(code))
 
 
@@ -70,7 +76,7 @@ def _conclude(result: CheckResult) -> None:
 def _plain(result: CheckResult) -> dict[str, Any]:
     return {
         "schema": 1,
-        "nodes": list(result.nodes),
+        "nodes": [node.name for node in result.nodes],
         "findings": [asdict(finding) for finding in result.findings],
         "facts": [asdict(fact) for fact in result.facts],
         "errors": {node: str(error) for node, error in result.errors.items()},

@@ -34,13 +34,19 @@ def show_remarks(findings: Sequence[Finding]) -> None:
             typer.echo(f"{typer.style('info   ', fg=COLOURS['info'])} {finding.code}: {finding.title}")
 
 
-def show_facts(facts: Sequence[Fact], nodes: Sequence[str]) -> None:
-    """Print a table: a fact a row, a node a column."""
+def show_facts(facts: Sequence[Fact]) -> None:
+    """Print a table: each value of a fact with the nodes that have it."""
+    from llmctl.checks.folding import fold
     from llmctl.cli.console import table
 
-    names = list(dict.fromkeys(fact.name for fact in facts))
-    cells = {(fact.name, fact.node): _cell(fact) for fact in facts}
-    table(["fact", *nodes], [[name, *(cells.get((name, node), "") for node in nodes)] for name in names])
+    groups: dict[tuple[str, str], list[str]] = {}
+    for fact in facts:
+        groups.setdefault((fact.name, _cell(fact)), []).append(fact.node)
+    values: dict[str, int] = {}
+    for name, _ in groups:
+        values[name] = values.get(name, 0) + 1
+    ordered = sorted(groups.items(), key=lambda item: list(values).index(item[0][0]))
+    table(["fact", "nodes", "value"], [[name, fold(nodes), cell] for (name, cell), nodes in ordered])
 
 
 def _cell(fact: Fact) -> str:

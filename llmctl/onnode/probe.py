@@ -2,12 +2,15 @@
 
 It comes over standard input with a last line `main("<base64 of a JSON request>")`. The request:
     activation  shell text whose environment the commands with "env": true get; null for none
+    shell       what runs it, sh or bash
     commands    {name: {"run": shell text, "env": bool}}; each has its own time
     timeout     seconds for one command
     ports       ports of which the first free one is told
     listen      {"port", "peers", "seconds"}: accept this many connections
-    connect     {"name", "port", "seconds"}: try to reach a listener
-The answer is one JSON object between the two lines of MARKS.
+    connect     [{"peer", "name", "port", "seconds"}]: try to reach listeners
+    resolve     names to look up
+Each command finds the interpreter that runs this in $LLMCTL_PYTHON. The answer is one JSON object between the two
+lines of MARKS.
 """
 
 import base64
@@ -16,9 +19,11 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
+import typing
 
 MARKS = ("LLMCTL-PROBE-BEGIN", "LLMCTL-PROBE-END")
 LARGEST = 512 * 1024
@@ -33,7 +38,7 @@ def run(text, shell, environment, timeout):
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
-                env=environment,
+                env=dict(os.environ if environment is None else environment, LLMCTL_PYTHON=sys.executable),
                 preexec_fn=os.setsid,
                 cwd="/",
             )
@@ -54,9 +59,9 @@ def run(text, shell, environment, timeout):
         }
 
 
-def activated(text, timeout):
+def activated(text, shell, timeout):
     """The environment after the activation, or what went wrong."""
-    told = run(text + "\nprintf '\\n%s\\n' LLMCTL-ENV; env -0", "bash", None, timeout)
+    told = run(text + "\nprintf '\\n%s\\n' LLMCTL-ENV; env -0", shell, None, timeout)
     _, mark, listed = told["out"].rpartition("\nLLMCTL-ENV\n")
     if told["code"] != 0 or not mark:
         return None, told["err"].strip() or "exit code %d" % told["code"]
@@ -65,8 +70,9 @@ def activated(text, timeout):
 
 def run_all(request):
     environment, error = None, None
+    shell = request.get("shell") or "bash"
     if request.get("activation"):
-        environment, error = activated(request["activation"], request["timeout"])
+        environment, error = activated(request["activation"], shell, request["timeout"])
     answers = {}
 
     def one(name, command):
@@ -74,8 +80,7 @@ def run_all(request):
             answers[name] = {"code": 78, "out": "", "err": "the activation failed: " + error}
             return
         env = environment if command["env"] else None
-        shell = "bash" if env is not None else "sh"
-        answers[name] = run(command["run"], shell, env, request["timeout"])
+        answers[name] = run(command["run"], "sh" if env is None else shell, env, request["timeout"])
 
     threads = [threading.Thread(target=one, args=item) for item in request["commands"].items()]
     for start in range(0, len(threads), 8):
@@ -120,34 +125,62 @@ def listen(request):
 
 
 def connect(request):
-    """Reach the listener of the first node; the last error when that fails."""
+    """Reach a listener; the last error when that fails, else None."""
     deadline, error = time.time() + request["seconds"], "no time"
     while time.time() < deadline:
         try:
             socket.create_connection((request["name"], request["port"]), 2).close()
-            return {"error": None}
+            return None
         except OSError as failure:
             error = str(failure)
             time.sleep(0.1)
-    return {"error": error}
+    return error
+
+
+def resolve(names):
+    """Each name's IPv4 addresses, in order; none for a name that is not known."""
+    found = {}
+    for name in names:
+        try:
+            told = socket.getaddrinfo(name, None, socket.AF_INET, socket.SOCK_STREAM)
+            found[name] = [entry[4][0] for entry in told]
+        except (OSError, UnicodeError):
+            found[name] = []
+    return found
+
+
+def talk(request):
+    """Listen, connect and resolve, all at once."""
+    answer: typing.Dict[str, typing.Any] = {"connect": {}}
+
+    def reach(peer):
+        answer["connect"][peer["peer"]] = connect(peer)
+
+    def wait():
+        answer["listen"] = listen(request["listen"])
+
+    def ask():
+        answer["resolve"] = resolve(request["resolve"])
+
+    threads = [threading.Thread(target=reach, args=(peer,)) for peer in request.get("connect") or []]
+    if request.get("listen"):
+        threads.append(threading.Thread(target=wait))
+    if request.get("resolve"):
+        threads.append(threading.Thread(target=ask))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return answer
 
 
 def main(encoded):
     request = json.loads(base64.b64decode(encoded).decode("utf-8"))
     answer = {"begun": time.time()}
-    other = {}
-
-    def network():
-        if request.get("listen"):
-            other["listen"] = listen(request["listen"])
-        if request.get("connect"):
-            other["connect"] = connect(request["connect"])
-
-    thread = threading.Thread(target=network)
+    thread = threading.Thread(target=lambda: answer.update(talk(request)))
     thread.start()
     answer["commands"], answer["activation_error"] = run_all(request)
     thread.join()
-    answer.update(other)
     answer["port"] = first_free(request.get("ports") or [])
     answer["ended"] = time.time()
     print("\n" + MARKS[0] + "\n" + json.dumps(answer) + "\n" + MARKS[1], flush=True)

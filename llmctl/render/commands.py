@@ -21,4 +21,4 @@ def commands(plan: Plan) -> tuple[NodeCommand, ...]:
     """One command a node, in the order of the ranks; with pdsh the first node's alone."""
     script = sh_quote(f"{plan.paths.run_dir}/launch.sh")
     nodes = plan.nodes[:1] if plan.recipe.launch.backend == "pdsh" else plan.nodes
-    return tuple(NodeCommand(node.name, f"{shell_of(plan)} {script} {node.rank}") for node in nodes)
+    return tuple(NodeCommand(node.name, f"{shell_of(plan.recipe)} {script} {node.rank}") for node in nodes)

@@ -71,9 +71,26 @@ def activation(recipe: Recipe) -> str | None:
     return _templates().get_template("activate.sh.j2").render(_activation(recipe))
 
 
-def shell_of(plan: Plan) -> str:
+def environment(recipe: Recipe) -> dict[str, str]:
+    """The variables that every process of a run gets, besides PYTHONPATH and what differs from node to node."""
+    own = {name: str(value) for name, value in recipe.cluster.env.items() if name != "PYTHONPATH"}
+    return {
+        "PYTHONUNBUFFERED": "1",
+        "OMP_NUM_THREADS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_OFFLINE": "1",
+    } | own
+
+
+def entering(recipe: Recipe) -> str:
+    """The shell text after which a node's environment is that of the run: activation, then variables."""
+    exports = "".join(f"export {name}={sh_quote(value)}\n" for name, value in environment(recipe).items())
+    return (activation(recipe) or "") + exports
+
+
+def shell_of(recipe: Recipe) -> str:
     """Activation lines are bash's (`source`, conda); without them plain sh is enough."""
-    return "bash" if plan.recipe.cluster.activate else "sh"
+    return "bash" if recipe.cluster.activate else "sh"
 
 
 @cache
@@ -92,13 +109,6 @@ def _templates() -> jinja2.Environment:
 
 def _values(plan: Plan) -> dict[str, Any]:
     cluster = plan.recipe.cluster
-    environment: dict[str, Any] = {
-        "LLMCTL_RUN_ID": plan.run_id,
-        "PYTHONUNBUFFERED": "1",
-        "OMP_NUM_THREADS": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-        "HF_HUB_OFFLINE": "1",
-    }
     interface_variables = [
         (name, EXACT_PREFIX.get(name, ""))
         for name in DEVICES[cluster.device].interface_variables
@@ -107,9 +117,9 @@ def _values(plan: Plan) -> dict[str, Any]:
     world = {node.name: list(range(node.slots)) for node in plan.nodes}
     return {
         "plan": plan,
-        "shell": shell_of(plan),
+        "shell": shell_of(plan.recipe),
         **_activation(plan.recipe),
-        "environment": environment | {k: v for k, v in cluster.env.items() if k != "PYTHONPATH"},
+        "environment": {"LLMCTL_RUN_ID": plan.run_id} | environment(plan.recipe),
         "python_path": ":".join(
             [plan.paths.engine_dir, *([str(own)] if (own := cluster.env.get("PYTHONPATH")) else [])]
         ),

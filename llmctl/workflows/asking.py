@@ -14,7 +14,7 @@ from llmctl.recipe.schema import Recipe
 from llmctl.remote.fanout import Outcome, fan_out
 from llmctl.remote.pdsh import run_pdsh
 from llmctl.remote.transport import CommandResult, Transport
-from llmctl.resources import onnode_file
+from llmctl.resources import onnode_text
 
 PATIENCE = 90.0
 """Seconds for a whole round on one node."""
@@ -30,28 +30,44 @@ class Answered:
     answered: float
 
 
-Ask = Callable[[Mapping[str, str]], list[Outcome[str, Answered]]]
-"""Programs by node -> each node's answer, in the order of the nodes."""
+Done = Callable[[Outcome[str, Answered]], None]
+Ask = Callable[[Mapping[str, str], Done], None]
+"""(programs by node, what gets each node's answer as it comes) -> nothing."""
 
 
 def ask_all(
-    ask: Ask, nodes: Sequence[Node], asks: Mapping[str, Mapping[str, Any]]
+    ask: Ask,
+    nodes: Sequence[Node],
+    asks: Mapping[str, Mapping[str, Any]],
+    *,
+    told: dict[str, dict[str, Any]] | None = None,
+    watch: Callable[[str, str], None] = lambda _node, _state: None,
 ) -> tuple[dict[str, dict[str, Any]], dict[str, LlmctlError]]:
-    """One round: the probe's answers by node, with `asked` and `answered`, and the nodes that gave none."""
-    probe = onnode_file("probe.py").read_text(encoding="utf-8")
-    told: dict[str, dict[str, Any]] = {}
+    """One round: the probe's answers by node in their order, with `asked` and `answered`, and the nodes that gave
+    none. `told`, when it is given, is filled as the answers come."""
+    probe = onnode_text("probe.py")
+    answers = told if told is not None else {}
     errors: dict[str, LlmctlError] = {}
-    for outcome in ask({node.name: program(probe, asks[node.name]) for node in nodes}):
-        if outcome.value is None:
-            errors[outcome.item] = outcome.error or NodeError("no answer", where=outcome.item)
-            continue
-        each = outcome.value
-        said = answer(each.result.stdout)
-        if said is None:
-            errors[outcome.item] = _no_answer(outcome.item, each.result)
-        else:
-            told[outcome.item] = {"asked": each.asked, "answered": each.answered} | said
-    return told, errors
+
+    def done(outcome: Outcome[str, Answered]) -> None:
+        name, each = outcome.item, outcome.value
+        said = answer(each.result.stdout) if each else None
+        if each is not None and said is not None:
+            answers[name] = {"asked": each.asked, "answered": each.answered} | said
+            watch(name, "read")
+            return
+        errors[name] = _no_answer(name, each.result) if each else outcome.error or NodeError("no answer", where=name)
+        watch(name, errors[name].what)
+
+    programs: dict[str, str] = {}
+    written: dict[int, str] = {}
+    for node in nodes:
+        asked = asks[node.name]
+        programs[node.name] = written.setdefault(id(asked), "") or program(probe, asked)
+        written[id(asked)] = programs[node.name]
+    ask(programs, done)
+    order = [node.name for node in nodes]
+    return {n: answers[n] for n in order if n in answers}, {n: errors[n] for n in order if n in errors}
 
 
 def _no_answer(node: str, result: CommandResult) -> NodeError:
@@ -73,13 +89,13 @@ def _runner() -> str:
 def by_transport(nodes: Sequence[Node], transports: Mapping[str, Transport]) -> Ask:
     """All nodes at once over their open connections."""
 
-    def ask(programs: Mapping[str, str]) -> list[Outcome[str, Answered]]:
+    def ask(programs: Mapping[str, str], done: Done) -> None:
         def one(name: str) -> Answered:
             asked = time.time()
             result = transports[name].run(_runner(), stdin=programs[name].encode(), timeout=PATIENCE)
             return Answered(result, asked, time.time())
 
-        return fan_out([node.name for node in nodes if node.name in programs], one)
+        fan_out([node.name for node in nodes if node.name in programs], one, done=done)
 
     return ask
 
@@ -87,25 +103,33 @@ def by_transport(nodes: Sequence[Node], transports: Mapping[str, Transport]) -> 
 def by_pdsh(nodes: Sequence[Node], recipe: Recipe | None) -> Ask:
     """All nodes by pdsh; those with a program of their own one after the other."""
 
-    def ask(programs: Mapping[str, str]) -> list[Outcome[str, Answered]]:
+    def ask(programs: Mapping[str, str], done: Done) -> None:
         groups: dict[str, list[Node]] = {}
         for node in nodes:
             if node.name in programs:
                 groups.setdefault(programs[node.name], []).append(node)
-        done: dict[str, Outcome[str, Answered]] = {}
 
-        def one(item: tuple[str, list[Node]]) -> None:
+        def one(item: tuple[str, list[Node]]) -> list[Outcome[str, Answered]]:
             text, some = item
             script = f"({_runner()}) <<'LLMCTL_PROGRAM'\n{text}\nLLMCTL_PROGRAM\n"
             login = recipe.cluster if recipe else None
             user, port = (login.user, login.port) if login else (None, None)
             asked = time.time()
-            outcomes = run_pdsh(some, script, timeout=PATIENCE, user=user, port=port)
-            for outcome in outcomes:
-                each = Answered(outcome.value, asked, time.time()) if outcome.value else None
-                done[outcome.item.name] = Outcome(outcome.item.name, each, outcome.error)
+            return [
+                Outcome(
+                    outcome.item.name,
+                    Answered(outcome.value, asked, time.time()) if outcome.value else None,
+                    outcome.error,
+                )
+                for outcome in run_pdsh(some, script, timeout=PATIENCE, user=user, port=port)
+            ]
 
-        fan_out(list(groups.items()), one)
-        return [done[node.name] for node in nodes if node.name in done]
+        def tell(outcome: Outcome[tuple[str, list[Node]], list[Outcome[str, Answered]]]) -> None:
+            if outcome.error is not None:
+                raise outcome.error
+            for each in outcome.value or []:
+                done(each)
+
+        fan_out(list(groups.items()), one, done=tell)
 
     return ask

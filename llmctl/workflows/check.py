@@ -2,175 +2,230 @@
 
 from __future__ import annotations
 
-import json
+import re
 import secrets
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from llmctl.checks.environment import SECRET
 from llmctl.checks.facts import Fact, Finding, Severity
-from llmctl.checks.judge import expectation, judge
-from llmctl.checks.network import judge_network
-from llmctl.checks.paths import path_rows
+from llmctl.checks.folding import fold
 from llmctl.checks.probing import facts, request
-from llmctl.checks.python_env import python_rows
-from llmctl.checks.rows import Row, Wanted, host_rows
-from llmctl.checks.vendors import PRESENT, VENDORS
-from llmctl.errors import LlmctlError, UsageError
+from llmctl.checks.question import KINDS, Question, findings
+from llmctl.errors import LlmctlError, NodeError, UsageError
 from llmctl.recipe.hosts import Node, parse_nodes
 from llmctl.recipe.load import find_recipe
 from llmctl.recipe.schema import Recipe
 from llmctl.remote.connect import connect_all
 from llmctl.remote.local import LocalTransport
 from llmctl.remote.transport import Transport
-from llmctl.render.files import activation
-from llmctl.run.folder import write_json
-from llmctl.run.plan import NodePaths
-from llmctl.workflows.asking import ask_all, by_pdsh, by_transport
+from llmctl.render.files import entering, environment, shell_of
+from llmctl.workflows.asking import Ask, ask_all, by_pdsh, by_transport
+from llmctl.workflows.facts_file import load_saved
 from llmctl.workflows.pairs import ask_pairs
-from llmctl.workflows.render import draft
+from llmctl.workflows.render import Draft, draft
 
-SCHEMA = 1
+Watch = Callable[[str, str], None]
+"""(node, what is being done with it) -> nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckResult:
     """What was read and what follows."""
 
-    nodes: tuple[str, ...]
+    question: Question
+    nodes: tuple[Node, ...]
     facts: tuple[Fact, ...]
     findings: tuple[Finding, ...]
     errors: dict[str, LlmctlError] = field(default_factory=dict)
     """Nodes that could not be read."""
+    interrupted: bool = False
+    """Ctrl-C came first: only some nodes were read."""
 
     @property
     def blocked(self) -> bool:
         return any(finding.severity is Severity.ERROR for finding in self.findings)
 
 
-def check_nodes(
-    nodes: Sequence[Node],
-    transports: Mapping[str, Transport],
-    *,
-    recipe: Recipe | None = None,
-    paths: NodePaths | None = None,
-    staged: Mapping[str, int] | None = None,
-    python: str = "python3",
-    device: str | None = None,
-    baseline: Sequence[Fact] = (),
-    via_pdsh: bool = False,
-) -> CheckResult:
-    """Check the nodes that `transports` reach. `recipe` and `paths` add what its run needs; `staged` are the bytes of
-    each kind of input that comes from the launcher, the others must be on the nodes; `python` is the interpreter that
-    the run will use. Without a recipe `device`, or what the nodes show, says which vendor's rows apply. Raises
-    UsageError for a pin in `cluster.expect` that names no fact."""
-    ask = by_pdsh(nodes, recipe) if via_pdsh else by_transport(nodes, transports)
-    staged = staged or {}
-    rows_of = _rows(recipe, paths, frozenset(staged), python, device)
-    rows = [row for group in rows_of.values() for row in group]
-    expected = _expected(recipe, baseline, rows)
-    prelude = activation(recipe) if recipe else None
-    ports = _ports(recipe)
-    asked = request([*rows, _present()], activation=prelude, ports=ports)
-    told, errors = ask_all(ask, nodes, dict.fromkeys((node.name for node in nodes), asked))
-    kind = device or (recipe.cluster.device if recipe else None)
-    kind_of = dict.fromkeys(told, kind) if kind else _kinds_of(told)
-    lead = nodes[0].name if nodes else ""
-    applying: dict[str, Row] = {}
-    found: list[Fact] = []
-    for name, each in told.items():
-        own = [row for row in [*rows_of[""], *rows_of.get(kind_of[name] or "cpu", ())]
-               if name == lead or not row.first_only]  # fmt: skip
-        applying |= {row.name: row for row in own}
-        found += _first_facts(name, own, each)
-    reached = [node for node in nodes if node.name in told]
-    if len(reached) > 1:
-        facts_of_pairs, lost = ask_pairs(ask, reached, found, recipe)
-        found += facts_of_pairs
-        errors |= lost
-    findings = [
-        *_activation_findings(told),
-        *judge(list(applying.values()), found, expected, _wanted(nodes, recipe, sum(staged.values()))),
-        *judge_network(
-            found,
-            reached,
-            backend=recipe.launch.backend if recipe else None,
-            interface=recipe.cluster.interface if recipe else None,
-        ),
-    ]
-    findings.sort(key=lambda finding: list(Severity).index(finding.severity))
-    return CheckResult(
-        nodes=tuple(node.name for node in nodes), facts=tuple(found), findings=tuple(findings), errors=errors
+def question_of(planned: Draft) -> Question:
+    """What a recipe's nodes are asked."""
+    recipe, paths, staged = planned.loaded.recipe, planned.plan.paths, planned.inputs.sizes
+    places = {"model": paths.model_path, "adapter": paths.adapter_path, "data": paths.data_dir}
+    return Question(
+        workdir=recipe.cluster.workdir,
+        python=planned.plan.python,
+        device=recipe.cluster.device,
+        backend=recipe.launch.backend,
+        interface=recipe.cluster.interface,
+        engine=True,
+        deepspeed=recipe.deepspeed is not None,
+        lora=recipe.train.method == "lora",
+        places={kind: [place] for kind, place in places.items() if place is not None and kind not in staged}
+        | ({"code": list(recipe.cluster.code)} if recipe.cluster.code else {}),
+        slots={node.name: node.slots or recipe.cluster.devices_per_node for node in planned.nodes},
+        disk=sum(staged.values()),
+        variables={k: v for k, v in environment(recipe).items() if not re.search(SECRET, k, re.IGNORECASE)},
+        expect=dict(recipe.cluster.expect),
     )
 
 
-def check_words(
-    words: Sequence[str], *, device: str | None, baseline: Path | None, via_pdsh: bool, tell: Callable[[str], None]
+def check_nodes(
+    nodes: Sequence[Node],
+    transports: Mapping[str, Transport],
+    question: Question,
+    *,
+    recipe: Recipe | None = None,
+    baseline: Sequence[Fact] = (),
+    via_pdsh: bool = False,
+    watch: Watch = lambda _node, _state: None,
 ) -> CheckResult:
-    """`llmctl check`: one recipe, or nodes. Nodes that cannot be reached are told in `errors`; the others are
-    checked all the same."""
-    recipe, paths, staged, python = None, None, {}, "python3"
+    """Check the nodes that `transports` reach. `recipe` gives the environment and the logins. Raises UsageError for a
+    pin in `cluster.expect` that names no fact. Ctrl-C ends the reading; what was read until then is judged."""
+    ask = by_pdsh(nodes, recipe) if via_pdsh else by_transport(nodes, transports)
+    found: list[Fact] = []
+    told: dict[str, dict[str, Any]] = {}
+    errors: dict[str, LlmctlError] = {}
+    interrupted = False
+    try:
+        _ask_each(ask, nodes, question, recipe, told, errors, watch)
+    except KeyboardInterrupt:
+        interrupted = True
+    told = {node.name: told[node.name] for node in nodes if node.name in told}
+    found += _first_facts(question, told)
+    reached = [node for node in nodes if node.name in told]
+    if len(reached) > 1 and not interrupted and _asks_pairs(question):
+        try:
+            pairs, lost = ask_pairs(ask, reached, found, recipe)
+            found += [fact for fact in pairs if question.asks(fact.name)]
+            errors |= lost
+        except KeyboardInterrupt:
+            interrupted = True
+    for node in nodes:
+        if interrupted and node.name not in told:
+            errors.setdefault(node.name, NodeError("was not read: interrupted", where=node.name))
+    judged = [*_activation_findings(told), *_judge(question, nodes, found, baseline)]
+    judged.sort(key=lambda finding: list(Severity).index(finding.severity))
+    return CheckResult(
+        question=question, nodes=tuple(nodes), facts=tuple(found), findings=tuple(judged), errors=errors,
+        interrupted=interrupted,
+    )  # fmt: skip
+
+
+def check_words(
+    words: Sequence[str],
+    *,
+    device: str | None = None,
+    baseline: Path | None = None,
+    via_pdsh: bool = False,
+    deep: bool = False,
+    only: Sequence[str] = (),
+    watch: Watch = lambda _node, _state: None,
+) -> CheckResult:
+    """`llmctl check`: one recipe, nodes, or a file of saved facts. Nodes that cannot be reached are told in `errors`;
+    the others are checked all the same."""
+    against = load_saved(baseline)[2] if baseline else ()
+    if len(words) == 1 and words[0].endswith(".json"):
+        question, nodes, saved = load_saved(Path(words[0]))
+        question = replace(question, only=tuple(only))
+        kept = tuple(fact for fact in saved if question.asks(fact.name) or fact.name == KINDS.name)
+        judged = _judge(question, nodes, kept, against)
+        return CheckResult(question=question, nodes=nodes, facts=kept, findings=tuple(judged))
+    recipe = None
     if _is_recipe(words):
         planned = draft(words[0])
-        recipe, paths, nodes = planned.loaded.recipe, planned.plan.paths, planned.nodes
-        staged, python = planned.inputs.sizes, planned.plan.python
+        recipe, nodes, question = planned.loaded.recipe, planned.nodes, question_of(planned)
     else:
-        nodes = parse_nodes(words)
-    tell(f"connecting to {', '.join(node.name for node in nodes)}")
+        nodes, question = parse_nodes(words), Question()
+    question = replace(question, device=device or question.device, deep=deep, only=tuple(only))
+    _assert_some(question)
     transports: dict[str, Transport] = {}
     errors: dict[str, LlmctlError] = {}
     if recipe is not None and recipe.launch.backend == "local":
         transports = {node.name: LocalTransport(node) for node in nodes}
     elif not via_pdsh:
+        for node in nodes:
+            watch(node.name, "connecting")
         login = recipe.cluster if recipe else None
         for outcome in connect_all(nodes, user=login.user if login else None, port=login.port if login else None):
             if outcome.value is not None:
                 transports[outcome.item.name] = outcome.value
             elif outcome.error is not None:
                 errors[outcome.item.name] = outcome.error
+                watch(outcome.item.name, outcome.error.what)
     reached = [node for node in nodes if via_pdsh or node.name in transports]
-    tell("reading the nodes")
     try:
         checked = check_nodes(
-            reached,
-            transports,
-            recipe=recipe,
-            paths=paths,
-            staged=staged,
-            python=python,
-            device=device,
-            baseline=load_facts(baseline) if baseline else (),
-            via_pdsh=via_pdsh,
+            reached, transports, question, recipe=recipe, baseline=against, via_pdsh=via_pdsh, watch=watch
         )
     finally:
         for transport in transports.values():
             transport.close()
-    return CheckResult(
-        nodes=tuple(node.name for node in nodes),
-        facts=checked.facts,
-        findings=checked.findings,
-        errors=errors | checked.errors,
+    return replace(checked, nodes=tuple(nodes), errors=errors | checked.errors)
+
+
+def _ask_each(
+    ask: Ask,
+    nodes: Sequence[Node],
+    question: Question,
+    recipe: Recipe | None,
+    told: dict[str, dict[str, Any]],
+    errors: dict[str, LlmctlError],
+    watch: Watch,
+) -> None:
+    """The first round; answers and errors are put into `told` and `errors` as they come."""
+    rows = [row for group in question.rows.values() for row in group]
+    asked = request(
+        rows,
+        activation=entering(recipe) if recipe else None,
+        shell=shell_of(recipe) if recipe else "bash",
+        ports=_ports(recipe),
     )
+    for node in nodes:
+        watch(node.name, "reading")
+    each = dict.fromkeys((node.name for node in nodes), asked)
+    errors |= ask_all(ask, nodes, each, told=told, watch=watch)[1]
 
 
-def save_facts(result: CheckResult, path: Path) -> None:
-    """Write the facts to a file that `--baseline` reads."""
-    write_json(path, {"schema": SCHEMA, "saved": time.time(), "facts": [asdict(fact) for fact in result.facts]})
+def _first_facts(question: Question, told: Mapping[str, Mapping[str, Any]]) -> list[Fact]:
+    kinds = [fact for name, each in told.items() for fact in facts(name, [KINDS], each)]
+    found = []
+    for name, rows in question.applying(kinds).items():
+        each = told[name]
+        found += facts(name, rows, each)
+        found.append(Fact(name="network.port", node=name, value=each["port"], source="bind"))
+        middle, remote = (each["asked"] + each["answered"]) / 2, (each["begun"] + each["ended"]) / 2
+        slack = max(0.0, ((each["answered"] - each["asked"]) - (each["ended"] - each["begun"])) / 2)
+        clock = {"offset": remote - middle, "error": slack}
+        found.append(Fact(name="clock.offset", node=name, value=clock, source="time"))
+    return [fact for fact in found if question.asks(fact.name) or fact.name == KINDS.name]
 
 
-def load_facts(path: Path) -> tuple[Fact, ...]:
-    """Facts that were saved. Raises UsageError for a file that holds none."""
+def _judge(question: Question, nodes: Sequence[Node], found: Sequence[Fact], baseline: Sequence[Fact]) -> list[Finding]:
     try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
-        if saved["schema"] != SCHEMA:
-            raise UsageError(f"has schema {saved['schema']}, this llmctl reads {SCHEMA}", where=str(path))
-        return tuple(Fact(**fact) for fact in saved["facts"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return findings(question, nodes, found, baseline)
+    except ValueError as error:
         raise UsageError(
-            "no saved facts", where=str(path), why=str(error), hint="llmctl check NODES --save FILE makes one"
+            f"no fact has the name {error}",
+            where="cluster.expect",
+            hint="use cann, driver, python, a package's name, or a name of `llmctl check NODES --facts`",
         ) from None
+
+
+def _asks_pairs(question: Question) -> bool:
+    return not question.only or any(name.split(".")[0] in ("network", "ssh") for name in question.only)
+
+
+def _assert_some(question: Question) -> None:
+    """Raises UsageError for a --only that names nothing."""
+    names = [row.name for group in question.rows.values() for row in group if row is not KINDS]
+    if not names and not _asks_pairs(question) and not any(o.startswith("clock") for o in question.only):
+        raise UsageError(
+            f"no fact is named {', '.join(question.only)}",
+            where="--only",
+            hint="give a name of docs/checks.md or its beginning: driver, python, disk.tmp",
+        )
 
 
 def _is_recipe(words: Sequence[str]) -> bool:
@@ -185,36 +240,6 @@ def _is_recipe(words: Sequence[str]) -> bool:
     return True
 
 
-def _rows(
-    recipe: Recipe | None, paths: NodePaths | None, staged: frozenset[str], python: str, device: str | None
-) -> dict[str, list[Row]]:
-    """Rows by the kind of device that they are for; "" for every node."""
-    cluster = recipe.cluster if recipe else None
-    rows = host_rows(cluster.workdir if cluster else None, pdsh=recipe is not None and recipe.launch.backend == "pdsh")
-    rows += python_rows(
-        python,
-        engine=recipe is not None,
-        deepspeed=recipe is not None and recipe.deepspeed is not None,
-        lora=recipe is not None and recipe.train.method == "lora",
-    )
-    if recipe is not None and paths is not None:
-        rows += path_rows(paths, staged)
-    kinds = [device or (cluster.device if cluster else None)]
-    wanted = VENDORS if kinds == [None] else {str(kind): VENDORS[str(kind)] for kind in kinds}
-    return {"": rows} | {kind: list(each) for kind, each in wanted.items()}
-
-
-def _present() -> Row:
-    return Row(name="accelerator.kinds", run=PRESENT, parse=str.split, mode="told")
-
-
-def _kinds_of(told: Mapping[str, Mapping[str, Any]]) -> dict[str, str | None]:
-    """The kind of devices that each node shows; a node that shows none is asked as the others are."""
-    shown = {name: facts(name, [_present()], each)[0].value or [] for name, each in told.items()}
-    others = [kind for kinds in shown.values() for kind in kinds]
-    return {name: next(iter([*kinds, *others]), None) for name, kinds in shown.items()}
-
-
 def _ports(recipe: Recipe | None) -> list[int]:
     """Ports to try for the rendezvous: the recipe's own alone, else some at random from torch's 29500 on, so that two
     runs that start at the same time do not meet."""
@@ -223,46 +248,19 @@ def _ports(recipe: Recipe | None) -> list[int]:
     return [29500 + secrets.randbelow(500) for _ in range(20)]
 
 
-def _expected(recipe: Recipe | None, baseline: Sequence[Fact], rows: Sequence[Row]) -> dict[str, Any]:
-    try:
-        known = [row.name for row in rows if row.mode == "eq"]
-        return expectation(recipe.cluster.expect if recipe else {}, baseline, known)
-    except ValueError as error:
-        raise UsageError(
-            f"no fact has the name {error}",
-            where="cluster.expect",
-            hint="use cann, driver, python, a package's name, or a name of `llmctl check NODES --facts`",
-        ) from None
-
-
-def _wanted(nodes: Sequence[Node], recipe: Recipe | None, disk: int) -> Wanted:
-    if recipe is None:
-        return Wanted()
-    slots = {node.name: node.slots or recipe.cluster.devices_per_node for node in nodes}
-    return Wanted(slots=slots, disk=disk)
-
-
-def _first_facts(node: str, rows: Sequence[Row], told: Mapping[str, Any]) -> list[Fact]:
-    found = facts(node, rows, told)
-    found.append(Fact(name="network.port", node=node, value=told["port"], source="bind"))
-    middle, remote = (told["asked"] + told["answered"]) / 2, (told["begun"] + told["ended"]) / 2
-    slack = ((told["answered"] - told["asked"]) - (told["ended"] - told["begun"])) / 2
-    found.append(
-        Fact(name="clock.offset", node=node, value={"offset": remote - middle, "error": max(slack, 0.0)}, source="time")
-    )
-    return found
-
-
 def _activation_findings(told: Mapping[str, Mapping[str, Any]]) -> list[Finding]:
-    failed = {node: each["activation_error"] for node, each in told.items() if each["activation_error"]}
+    groups: dict[str, list[str]] = {}
+    for node, each in told.items():
+        if each["activation_error"]:
+            groups.setdefault(each["activation_error"], []).append(node)
     return [
         Finding(
             code="activation.wrong",
             severity=Severity.ERROR,
-            title=f"{node}: cluster.activate fails: {error.splitlines()[-1]}",
-            nodes=(node,),
-            values={node: error},
+            title=f"{fold(nodes)}: cluster.activate fails: {error.splitlines()[-1]}",
+            nodes=tuple(nodes),
+            values=dict.fromkeys(nodes, error),
             remedy="try the lines there in a shell of their own: ssh NODE bash",
         )
-        for node, error in failed.items()
+        for error, nodes in groups.items()
     ]

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from llmctl.checks import parsers
+from llmctl.checks.addresses import choose_addresses, free_port, known, own_addresses, value_of
 from llmctl.checks.facts import Fact
-from llmctl.checks.network import choose_addresses, free_port
 from llmctl.checks.probing import facts, request
 from llmctl.checks.rows import Row
 from llmctl.errors import LlmctlError
@@ -18,40 +17,87 @@ from llmctl.workflows.asking import Ask, ask_all
 
 NETWORK_SECONDS = 8.0
 """The listener's patience for each 64 nodes, which is how many are asked at once."""
+ALL_NAMES = 64
+"""Up to so many nodes every node is asked for every name; beyond, for its own, the first's and its neighbours'."""
+NEIGHBOURS = 8
+LARGEST_MTU = 9216
+"""A loopback's 65536 is no size that crosses a network."""
 
 
 def ask_pairs(
     ask: Ask, nodes: Sequence[Node], found: Sequence[Fact], recipe: Recipe | None
 ) -> tuple[list[Fact], dict[str, LlmctlError]]:
-    """Facts about names, the logins of the first node, and whether its port can be reached; and the nodes that were
-    lost meanwhile."""
+    """Facts about names, ports and packets between the nodes, and the logins of the first node; and the nodes that
+    were lost meanwhile. Every node connects to the first one and to the next in the list."""
     names = [node.name for node in nodes]
-    resolve = [Row(name=name, run=f"getent ahostsv4 {sh_quote(name)}", parse=parsers.resolved) for name in names]
-    first, port = names[0], free_port(found, names[0])
-    address = (recipe.cluster.master_addr if recipe else None) or choose_addresses(found, nodes).get(first, first)
+    values = known(found)
+    addresses = choose_addresses(values, nodes)
+    first = names[0]
+    if recipe is not None and recipe.cluster.master_addr:
+        addresses[first] = recipe.cluster.master_addr
+    ports = {name: port for name in names if (port := free_port(values, name)) is not None}
     patience = NETWORK_SECONDS * (1 + len(names) // 64)
+    callers = {name: _peers(names, place) for place, name in enumerate(names)}
     asks = {}
     for name in names:
-        rows = [*resolve, *(_logins(nodes, recipe) if name == first else [])]
-        network: dict[str, Any] = {}
-        if port is not None and name == first:
-            network["listen"] = {"port": port, "peers": len(names) - 1, "seconds": patience}
-        elif port is not None:
-            network["connect"] = {"name": address, "port": port, "seconds": NETWORK_SECONDS - 1}
+        rows = [*(_logins(nodes, recipe) if name == first else []), *_path_mtu(values, name, addresses, first)]
+        network: dict[str, Any] = {"resolve": _asked_names(names, name)}
+        if name in ports:
+            due = sum(name in peers for peers in callers.values())
+            network["listen"] = {"port": ports[name], "peers": due, "seconds": patience}
+        network["connect"] = [
+            {"peer": peer, "name": addresses.get(peer, peer), "port": ports[peer], "seconds": NETWORK_SECONDS - 1}
+            for peer in callers[name]
+            if peer in ports
+        ]
         asks[name] = request(rows, activation=None, ports=[], **network)
     told, lost = ask_all(ask, nodes, asks)
     facts_found = []
     for name, each in told.items():
-        resolved = {fact.name: fact.value or [] for fact in facts(name, resolve, each)}
-        facts_found.append(Fact(name="network.resolves", node=name, value=resolved, source="getent ahostsv4"))
-        if "connect" in each:
-            facts_found.append(
-                Fact(name="network.connect", node=name, value=each["connect"], source=f"{address}:{port}")
-            )
-        if name == first:
-            logins = {fact.name.removeprefix("ssh "): fact.error for fact in facts(name, _logins(nodes, recipe), each)}
-            facts_found.append(Fact(name="ssh.from_first", node=name, value=logins, source="ssh -o BatchMode=yes"))
+        facts_found += [
+            Fact(name="network.resolves", node=name, value=each["resolve"], source="getaddrinfo"),
+            Fact(name="network.connect", node=name, value=each["connect"], source="connect"),
+            *facts(name, _path_mtu(values, name, addresses, first), each),
+        ]
+        if name == first and (logins := _logins(nodes, recipe)):
+            answers = {fact.name.removeprefix("ssh "): fact.error for fact in facts(name, logins, each)}
+            facts_found.append(Fact(name="ssh.from_first", node=name, value=answers, source="ssh -o BatchMode=yes"))
     return facts_found, lost
+
+
+def _peers(names: Sequence[str], place: int) -> list[str]:
+    """Whom a node connects to: the first node and the next one."""
+    after = names[(place + 1) % len(names)]
+    return list(dict.fromkeys(peer for peer in (names[0], after) if peer != names[place]))
+
+
+def _asked_names(names: Sequence[str], name: str) -> list[str]:
+    if len(names) <= ALL_NAMES:
+        return list(names)
+    place = names.index(name)
+    near = [names[(place + step) % len(names)] for step in range(NEIGHBOURS + 1)]
+    return list(dict.fromkeys([names[0], *near]))
+
+
+def _path_mtu(values: Any, name: str, addresses: dict[str, str], first: str) -> list[Row]:
+    """A packet as large as the interface carries, to the first node; nothing is said where even a small one gets no
+    answer."""
+    sizes = {
+        entry["mtu"]
+        for entry in value_of(values, "network.addresses", name) or []
+        if entry["address"] == addresses.get(name) and entry.get("mtu")
+    }
+    size = min(sizes, default=LARGEST_MTU + 1)
+    if name == first or first not in addresses or size > LARGEST_MTU or not own_addresses(values, name):
+        return []
+    ping = f"ping -n -c1 -W2 {sh_quote(addresses[first])}"
+    large = f"{ping} -M do -s {size - 28} >/dev/null 2>&1 || echo {size} bytes are lost on the way to {sh_quote(first)}"
+    return [
+        Row(
+            name="network.path_mtu", mode="told", parse=str.strip,
+            run=f"command -v ping >/dev/null && {ping} >/dev/null 2>&1 && {{ {large}; }}; true",
+        )
+    ]  # fmt: skip
 
 
 def _logins(nodes: Sequence[Node], recipe: Recipe | None) -> list[Row]:

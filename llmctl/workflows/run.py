@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 from llmctl_engine.devices import DEVICES
 
+from llmctl.checks.addresses import choose_addresses, choose_interfaces, free_port, known
 from llmctl.checks.facts import Finding, Severity
-from llmctl.checks.network import choose_addresses, choose_interfaces, free_port
 from llmctl.errors import BlockedError, LlmctlError, ManyNodeErrors, UsageError
 from llmctl.launch.backends import BACKENDS, Backend
 from llmctl.launch.collect import collect
@@ -26,7 +26,7 @@ from llmctl.remote.transport import Transport
 from llmctl.render.files import shell_of
 from llmctl.run.folder import RunFolder, write_json
 from llmctl.run.states import State
-from llmctl.workflows.check import CheckResult, check_nodes
+from llmctl.workflows.check import CheckResult, check_nodes, question_of
 from llmctl.workflows.follow import GRACE, Ending, Follower, Watcher
 from llmctl.workflows.manifest import first_manifest, note_state, read_job
 from llmctl.workflows.render import Draft, draft, runs_folder
@@ -100,12 +100,13 @@ def begin(request: RunRequest, teller: Teller) -> Live:
         if request.resume is not None:
             _assert_over(request.resume, transports)
         checked = _check(planned, transports, request.allow_drift, teller)
+        values = known(checked.facts)
         planned = work_out(
             request,
             run_id=planned.plan.run_id,
-            addresses=choose_addresses(checked.facts, planned.nodes),
-            interfaces=choose_interfaces(checked.facts, planned.nodes),
-            master_port=free_port(checked.facts, planned.nodes[0].name),
+            addresses=choose_addresses(values, planned.nodes),
+            interfaces=choose_interfaces(values, planned.nodes),
+            master_port=free_port(values, planned.nodes[0].name),
         )
         return _start(request, planned, checked, transports, login, teller)
     except BaseException:
@@ -199,14 +200,9 @@ def work_out(request: RunRequest, **found: Any) -> Draft:
 
 def _check(planned: Draft, transports: Mapping[str, Transport], allowed: Sequence[str], teller: Teller) -> CheckResult:
     teller.step("checking the nodes")
-    checked = check_nodes(
-        planned.nodes,
-        transports,
-        recipe=planned.loaded.recipe,
-        paths=planned.plan.paths,
-        staged=planned.inputs.sizes,
-        python=planned.plan.python,
-    )
+    checked = check_nodes(planned.nodes, transports, question_of(planned), recipe=planned.loaded.recipe)
+    if checked.interrupted:
+        raise KeyboardInterrupt
     if checked.errors:
         raise ManyNodeErrors(list(checked.errors.values()), what="the check could not be made on all nodes")
     teller.findings(checked.findings)
@@ -234,7 +230,8 @@ def _start(
     plan, recipe = planned.plan, planned.loaded.recipe
     folder = request.resume or RunFolder(runs_folder(request.runs) / plan.run_id)
     names = tuple(node.name for node in planned.nodes)
-    job = Job(run_id=plan.run_id, run_dir=plan.paths.run_dir, nodes=names, python=plan.python, shell=shell_of(plan))
+    shell = shell_of(plan.recipe)
+    job = Job(run_id=plan.run_id, run_dir=plan.paths.run_dir, nodes=names, python=plan.python, shell=shell)
     backend = BACKENDS[recipe.launch.backend]
     live = Live(
         folder=folder,

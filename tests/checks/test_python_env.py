@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +18,6 @@ from llmctl.checks.judge import judge
 from llmctl.checks.paths import path_rows
 from llmctl.checks.python_env import python_rows
 from llmctl.checks.rows import Row, Wanted
-from llmctl.run.plan import NodePaths
 
 
 def row(rows: list[Row], name: str) -> Row:
@@ -79,27 +82,174 @@ def test_an_interpreter_that_cannot_run_blocks() -> None:
     assert (finding.code, finding.severity) == ("python.executable.missing", Severity.ERROR)
 
 
-def model_row(place: Path) -> Row:
-    paths = NodePaths(run_dir="/r", engine_dir="/e", data_dir="/d", model_path=str(place), adapter_path=None)
-    (each,) = path_rows(paths, frozenset({"data"}))
-    return each
+def files(place: Path, home: Path, *, deep: bool = False) -> dict[str, str]:
+    (each,) = path_rows({"model": [str(place)]}, deep=deep)
+    told: dict[str, str] = each.parse(output(each, LLMCTL_PYTHON=sys.executable, XDG_CACHE_HOME=str(home)))
+    return told
 
 
-def test_small_files_are_compared_by_content_and_large_ones_by_size(tmp_path: Path) -> None:
-    place = tmp_path / "model 'x' 权重"
-    place.mkdir()
-    (place / "config.json").write_text("{}")
-    with (place / "weights.bin").open("wb") as file:
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    folder = tmp_path / "model 'x' 权重"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    with (folder / "weights.bin").open("wb") as file:
         file.truncate(17 * 2**20)
-    each = model_row(place)
-    before = each.parse(output(each))
-    assert before["./weights.bin"] == f"size:{17 * 2**20}"
-    assert set(before) == {"./config.json", "./weights.bin"}
+    return folder
+
+
+def test_small_files_are_compared_by_content_and_large_weights_by_size(place: Path, tmp_path: Path) -> None:
+    before = files(place, tmp_path)
+    assert before["weights.bin"] == f"size:{17 * 2**20}"
+    assert set(before) == {"config.json", "weights.bin"}
     (place / "config.json").write_text("[]")
-    assert each.parse(output(each))["./config.json"] != before["./config.json"]
+    assert files(place, tmp_path)["config.json"] != before["config.json"]
+
+
+def test_large_data_is_read_whole_and_one_byte_counts(place: Path, tmp_path: Path) -> None:
+    data = place / "rows.jsonl"
+    data.write_bytes(b"a" * (17 * 2**20))
+    before = files(place, tmp_path)["rows.jsonl"]
+    assert len(before) == 64
+    with data.open("r+b") as file:
+        file.seek(9 * 2**20)
+        file.write(b"b")
+    assert files(place, tmp_path)["rows.jsonl"] != before
+
+
+def test_the_header_of_safetensors_counts_and_deep_reads_all(place: Path, tmp_path: Path) -> None:
+    header = b'{"w":{"dtype":"F32","shape":[4500000],"data_offsets":[0,18000000]}}'
+    weights = place / "model.safetensors"
+    weights.write_bytes(len(header).to_bytes(8, "little") + header + bytes(18_000_000))
+    quick, deep = files(place, tmp_path), files(place, tmp_path, deep=True)
+    assert quick["model.safetensors"].startswith(f"size:{8 + len(header) + 18_000_000} header ")
+    assert len(deep["model.safetensors"]) == len(deep["weights.bin"]) == 64
+    with weights.open("r+b") as file:
+        file.seek(1_000_000)
+        file.write(b"x")
+    assert files(place, tmp_path)["model.safetensors"] == quick["model.safetensors"]
+    assert files(place, tmp_path, deep=True)["model.safetensors"] != deep["model.safetensors"]
+    with weights.open("r+b") as file:
+        file.seek(20)
+        file.write(b"F16")
+    assert files(place, tmp_path)["model.safetensors"] != quick["model.safetensors"]
+
+
+def test_a_digest_is_kept_until_the_file_changes(place: Path, tmp_path: Path) -> None:
+    files(place, tmp_path)
+    cache = tmp_path / "llmctl/digests.json"
+    kept = json.loads(cache.read_text())
+    path = str(place / "config.json")
+    kept[path][1] = "kept"
+    cache.write_text(json.dumps(kept))
+    assert files(place, tmp_path)["config.json"] == "kept"
+    (place / "config.json").write_text("[1]")
+    assert len(files(place, tmp_path)["config.json"]) == 64
+    cache.write_text("{broken")
+    assert len(files(place, tmp_path)["config.json"]) == 64
+
+
+def test_a_checkout_has_its_commit(tmp_path: Path) -> None:
+    code = tmp_path / "code"
+    code.mkdir()
+    git(code, "init", "-q")
+    (code / "train.py").write_text("print(1)\n")
+    git(code, "add", ".")
+    git(code, "commit", "-qm", "one")
+    (each,) = path_rows({"code": [str(code)]})
+    told = each.parse(output(each, LLMCTL_PYTHON=sys.executable, XDG_CACHE_HOME=str(tmp_path)))
+    assert told["(commit)"] == git(code, "rev-parse", "HEAD")
+    assert set(told) == {"(commit)", "train.py"}
+
+
+def git(folder: Path, *words: str) -> str:
+    who = ["-c", "user.name=n", "-c", "user.email=e@example.org"]
+    done = subprocess.run(["git", *who, "-C", str(folder), *words], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
 
 
 def test_a_folder_that_is_not_there_cannot_be_read(tmp_path: Path) -> None:
-    each = model_row(tmp_path / "none")
-    assert subprocess.run(["sh", "-c", each.run], capture_output=True, check=False).returncode != 0
+    (each,) = path_rows({"model": [str(tmp_path / "none")]})
+    environment = {"LLMCTL_PYTHON": sys.executable, "PATH": "/usr/bin:/bin"}
+    assert subprocess.run(["sh", "-c", each.run], env=environment, capture_output=True, check=False).returncode != 0
     assert str(tmp_path / "none") in each.must
+
+
+def installed(place: Path, name: str, version: str, sources: dict[str, str]) -> Path:
+    """A package as pip leaves it, RECORD last."""
+    rows = []
+    for path, text in sources.items():
+        (place / path).parent.mkdir(parents=True, exist_ok=True)
+        (place / path).write_text(text)
+        digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
+        rows.append(f'"{path}",sha256={digest},{len(text.encode())}')
+    info = place / f"{name}-{version}.dist-info"
+    info.mkdir(parents=True, exist_ok=True)
+    (info / "RECORD").write_text("\n".join([*rows, f"{info.name}/RECORD,,"]) + "\n")
+    return info
+
+
+def told_of(place: Path, name: str) -> Any:
+    rows = python_rows(sys.executable, engine=False)
+    each = row(rows, name)
+    return each.parse(output(each, PYTHONPATH=str(place)))
+
+
+@pytest.mark.parametrize("change", ["longer", "same length", "gone"])
+def test_a_hand_edited_package_is_found(tmp_path: Path, change: str) -> None:
+    place = tmp_path / "site"
+    sources = {"transformers/deepspeed.py": "old = 1\n", "transformers/版本, 'x'.py": "y = 1\n"}
+    record = installed(place, "transformers", "4.30.2", sources) / "RECORD"
+    assert told_of(place, "python.edited") == {}
+    target = place / "transformers/deepspeed.py"
+    if change == "gone":
+        target.unlink()
+    else:
+        target.write_text("old = 10\n" if change == "longer" else "old = 2\n")
+        later = record.stat().st_mtime + 60
+        os.utime(target, (later, later))
+    assert list(told_of(place, "python.edited")) == ["transformers/deepspeed.py"]
+
+
+def test_an_edit_that_hides_its_time_is_found_by_a_deep_look(tmp_path: Path) -> None:
+    place = tmp_path / "site"
+    installed(place, "accelerate", "0.20.3", {"accelerate/accelerator.py": "a = 1\n"})
+    target = place / "accelerate/accelerator.py"
+    before = target.stat().st_mtime
+    target.write_text("a = 2\n")
+    os.utime(target, (before, before))
+    assert told_of(place, "python.edited") == {}
+    assert list(told_of(place, "python.edited_deep")) == ["accelerate/accelerator.py"]
+
+
+def test_an_editable_fork_is_told_by_commit_and_by_what_was_changed_since(tmp_path: Path) -> None:
+    fork, place = tmp_path / "fork", tmp_path / "site"
+    fork.mkdir()
+    git(fork, "init", "-q")
+    (fork / "peft.py").write_text("r = 8\n")
+    git(fork, "add", ".")
+    git(fork, "commit", "-qm", "one")
+    info = installed(place, "peft", "0.4.0", {})
+    origin = {"url": f"file://{fork}", "dir_info": {"editable": True}}
+    (info / "direct_url.json").write_text(json.dumps(origin))
+    clean = told_of(place, "package.peft")
+    assert clean == f"0.4.0@editable {fork} {git(fork, 'rev-parse', 'HEAD')}"
+    (fork / "peft.py").write_text("r = 16\n")
+    changed = told_of(place, "package.peft")
+    assert changed.startswith(clean + "+")
+    (fork / "peft.py").write_text("r = 32\n")
+    assert told_of(place, "package.peft") != changed
+
+
+def test_two_records_of_one_package_are_told(tmp_path: Path) -> None:
+    place = tmp_path / "site"
+    for version in ("2.0.1", "2.1.0"):
+        installed(place, "torch", version, {})
+    assert told_of(place, "python.twice") == {"torch": ["2.0.1", "2.1.0"]}
+
+
+def test_the_build_of_torch_is_read_from_its_version_file(tmp_path: Path) -> None:
+    place = tmp_path / "site"
+    text = "__version__ = '2.6.0+cu124'\ncuda: Optional[str] = '12.4'\nhip: Optional[str] = None\ngit_version = 'abc'\n"
+    installed(place, "torch", "2.6.0", {"torch/version.py": text})
+    assert told_of(place, "python.torch") == {"version": "2.6.0+cu124", "cuda": "12.4", "hip": None, "git": "abc"}

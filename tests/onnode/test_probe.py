@@ -106,8 +106,21 @@ def test_a_listener_is_reached_and_a_closed_port_is_told() -> None:
         target=lambda: found.update(probe(listen={"port": port, "peers": 1, "seconds": 20})), daemon=True
     )
     listener.start()
-    told = probe(connect={"name": "127.0.0.1", "port": port, "seconds": 20})
+    there = {"peer": "n", "name": "127.0.0.1", "port": port}
+    told = probe(connect=[{**there, "seconds": 20}])
     listener.join(30)
-    assert told["connect"]["error"] is None
+    assert told["connect"] == {"n": None}
     assert found["listen"] == {"came": 1, "error": None}
-    assert "refused" in probe(connect={"name": "127.0.0.1", "port": port, "seconds": 0.5})["connect"]["error"]
+    assert "refused" in probe(connect=[{**there, "seconds": 0.5}])["connect"]["n"]
+
+
+def test_names_are_resolved_and_unknown_ones_have_no_address() -> None:
+    told = probe(resolve=["localhost", "no-such-name.invalid", "é" * 300])["resolve"]
+    assert told["localhost"][0].startswith("127.")
+    assert told["no-such-name.invalid"] == []
+    assert told["é" * 300] == []
+
+
+def test_a_command_finds_the_interpreter_that_runs_the_probe() -> None:
+    told = probe(commands={"which": command('echo "$LLMCTL_PYTHON"')})
+    assert told["commands"]["which"]["out"].strip() == sys.executable

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import ast
-import re
 import sys
 
 import pytest
 
-from llmctl.checks import python_env
 from llmctl.resources import onnode_file
 
 FILES = sorted(onnode_file("").glob("*.py"))
@@ -53,34 +51,3 @@ def test_there_is_something_to_send() -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_file_runs_on_python_3_6(path) -> None:
     assert newer(path.read_text(encoding="utf-8")) == []
-
-
-def test_the_script_for_the_environments_python_runs_on_3_6() -> None:
-    assert newer(python_env._SCRIPT) == []
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "import dataclasses",
-        "import numpy",
-        "from __future__ import annotations",
-        "import subprocess\nsubprocess.run(['a'], capture_output=True)",
-        "import subprocess\nsubprocess.run(['a'], text=True)",
-        "import time\ntime.time_ns()",
-        "'a'.removeprefix('a')",
-    ],
-)
-def test_the_scan_finds_what_is_newer(text: str) -> None:
-    assert newer(text)
-
-
-@pytest.mark.parametrize("text", ["if (a := 1): pass", "def f(a, /): pass", "match a:\n  case 1: pass"])
-def test_newer_syntax_is_refused(text: str) -> None:
-    with pytest.raises(SyntaxError):
-        newer(text)
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_nothing_of_llmctl_is_imported(path) -> None:
-    assert not re.search(r"^\s*(?:import|from)\s+llmctl", path.read_text(encoding="utf-8"), re.MULTILINE)

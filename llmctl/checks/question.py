@@ -1,0 +1,139 @@
+"""What a check is about: which rows apply, and how what was read is judged. Pure, so that saved facts can be judged
+again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from typing import Any
+
+from llmctl.checks import environment, python_env
+from llmctl.checks.addresses import known
+from llmctl.checks.environment import environment_rows
+from llmctl.checks.facts import Fact, Finding, Severity
+from llmctl.checks.host import host_rows
+from llmctl.checks.judge import expectation, judge
+from llmctl.checks.network import judge_network
+from llmctl.checks.paths import path_rows
+from llmctl.checks.python_env import python_rows
+from llmctl.checks.rows import Row, Rule, Wanted
+from llmctl.checks.vendors import PRESENT, VENDORS
+from llmctl.recipe.hosts import Node
+
+KINDS = Row(
+    name="accelerator.kinds", run=PRESENT, parse=str.split, mode="told", severity=Severity.INFO,
+    source="device files and driver files", why="which vendor's rows apply where no recipe says it",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What the nodes are asked and held to. Values only, as in the saved file."""
+
+    workdir: str | None = None
+    python: str = "python3"
+    device: str | None = None
+    """None: what each node shows."""
+    backend: str | None = None
+    """None: only nodes were named."""
+    interface: str | None = None
+    engine: bool = False
+    deepspeed: bool = False
+    lora: bool = False
+    places: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """What must lie on the nodes: `model`, `adapter`, `data`, `code` -> paths."""
+    slots: Mapping[str, int] = field(default_factory=dict)
+    disk: int = 0
+    variables: Mapping[str, str] = field(default_factory=dict)
+    expect: Mapping[str, str] = field(default_factory=dict)
+    deep: bool = False
+    only: tuple[str, ...] = ()
+    """Names of facts, or their beginnings or patterns; empty for all."""
+
+    def asks(self, name: str) -> bool:
+        """Whether a fact is asked for."""
+        return not self.only or any(name == o or name.startswith(f"{o}.") or fnmatch(name, o) for o in self.only)
+
+    @property
+    def rows(self) -> dict[str, list[Row]]:
+        """Rows by the kind of device that they are for; "" for every node."""
+        rows = [
+            KINDS,
+            *host_rows(self.workdir, pdsh=self.backend == "pdsh"),
+            *environment_rows(self.variables),
+            *python_rows(self.python, engine=self.engine, deepspeed=self.deepspeed, lora=self.lora),
+            *path_rows(self.places, deep=self.deep),
+        ]
+        kinds = VENDORS if self.device is None else [self.device]
+        groups = {"": rows} | {kind: list(VENDORS[kind].rows) for kind in kinds}
+        return {
+            kind: [row for row in group if (row is KINDS or self.asks(row.name)) and (self.deep or not row.deep)]
+            for kind, group in groups.items()
+        }
+
+    def names(self) -> list[str]:
+        """The facts that can be held against a pin or a baseline."""
+        return [row.name for group in self.rows.values() for row in group if row.mode == "eq"]
+
+    def applying(self, facts: Sequence[Fact]) -> dict[str, list[Row]]:
+        """The rows of each node, once it is known which devices it shows. A node that shows none is asked as the
+        others are. `facts` may hold no more than `accelerator.kinds`."""
+        shown = {fact.node: fact.value or [] for fact in facts if fact.name == KINDS.name}
+        others = [kind for kinds in shown.values() for kind in kinds]
+        first = next(iter(shown), "")
+        rows = self.rows
+        return {
+            node: [
+                row
+                for row in [*rows[""], *rows.get(self.device or next(iter([*kinds, *others]), "cpu"), ())]
+                if node == first or not row.first_only
+            ]
+            for node, kinds in shown.items()
+        }
+
+    def rules(self, facts: Sequence[Fact]) -> list[tuple[Rule, list[str]]]:
+        """Each rule with the nodes that it is for."""
+        nodes = list(dict.fromkeys(fact.node for fact in facts))
+        found: list[tuple[Rule, list[str]]] = [(rule, nodes) for rule in (*python_env.RULES, environment.SLIPS)]
+        shown = {fact.node: fact.value or [] for fact in facts if fact.name == KINDS.name}
+        for kind, vendor in VENDORS.items():
+            here = [node for node in nodes if kind == self.device or (not self.device and kind in shown.get(node, []))]
+            found += [
+                (rule, here) for rule in vendor.rules if here and (self.engine or rule.name != "compat.torch_build")
+            ]
+        return [(rule, nodes) for rule, nodes in found if self.asks(rule.name)]
+
+
+def findings(
+    question: Question, nodes: Sequence[Node], facts: Sequence[Fact], baseline: Sequence[Fact] = ()
+) -> list[Finding]:
+    """Judge what was read, errors first. Raises ValueError for a pin that names no fact."""
+    applying: dict[str, Row] = {}
+    for rows in question.applying(facts).values():
+        applying |= {row.name: row for row in rows}
+    read = {fact.node for fact in facts}
+    found = judge(
+        list(applying.values()),
+        facts,
+        expectation(question.expect, baseline, question.names()),
+        Wanted(slots=question.slots, disk=question.disk, variables=question.variables),
+        question.rules(facts),
+    )
+    found += [
+        finding
+        for finding in judge_network(
+            known(facts),
+            [node for node in nodes if node.name in read],
+            backend=question.backend,
+            interface=question.interface,
+        )
+        if question.asks(finding.code)
+    ]
+    return sorted(found, key=lambda finding: list(Severity).index(finding.severity))
+
+
+def from_values(values: Mapping[str, Any]) -> Question:
+    """The question of a saved file. Raises TypeError for keys that are none."""
+    given: dict[str, Any] = {key: tuple(value) if key == "only" else value for key, value in values.items()}
+    return Question(**given)

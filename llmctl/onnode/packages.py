@@ -1,0 +1,151 @@
+"""Tell what is installed for the Python that runs this, from files alone. Standard library, Python 3.6, one file.
+
+Arguments: `quick` or `deep`, then the names of packages whose files are held against their RECORD: those that changed
+after the installation with `quick`, all of them with `deep`. Prints one JSON object."""
+
+import base64
+import csv
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import typing
+
+
+def normal(name):
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def read(path):
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except (IOError, OSError):
+        return ""
+
+
+def git(folder, *words):
+    try:
+        done = subprocess.Popen(
+            ["git", "-c", "safe.directory=*", "-C", folder] + list(words),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        out = done.communicate()[0]
+    except OSError:
+        return None
+    return out if done.returncode == 0 else None
+
+
+def checkout(folder):
+    """`COMMIT`, `COMMIT+HASH` where files were changed since; None for a folder that is not under git."""
+    commit = git(folder, "rev-parse", "HEAD")
+    if commit is None:
+        return None
+    told = commit.decode().strip()
+    changed = git(folder, "status", "--porcelain", "--", ".") or b""
+    if changed:
+        difference = changed + (git(folder, "diff", "HEAD", "--", ".") or b"")
+        told += "+" + hashlib.sha256(difference).hexdigest()[:12]
+    return told
+
+
+def origin(place):
+    """Where a package is from when it is not from an index: `@COMMIT`, `@URL`, `@editable FOLDER COMMIT`."""
+    try:
+        told = json.loads(read(os.path.join(place, "direct_url.json")))
+    except ValueError:
+        return ""
+    commit = told.get("vcs_info", {}).get("commit_id")
+    url = told.get("url", "")
+    if commit is None and told.get("dir_info", {}).get("editable"):
+        folder = url[7:] if url.startswith("file://") else url
+        return "@editable %s %s" % (folder, checkout(folder) or "not under git")
+    return "@" + (commit or url)
+
+
+def digest(path):
+    found = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            found.update(block)
+    return base64.urlsafe_b64encode(found.digest()).rstrip(b"=").decode()
+
+
+def edited(root, place, deep):
+    """File -> first letters of its digest, `gone` for a file that is missing, of what is not as RECORD says."""
+    record = os.path.join(place, "RECORD")
+    try:
+        written = os.stat(record).st_mtime
+        with open(record, newline="", encoding="utf-8", errors="replace") as file:
+            rows = [row for row in csv.reader(file) if len(row) == 3 and row[1].startswith("sha256=")]
+    except (IOError, OSError):
+        return {}
+    found = {}
+    for name, expected, size in rows:
+        path = os.path.join(root, name)
+        try:
+            now = os.stat(path)
+        except OSError:
+            found[name] = "gone"
+            continue
+        suspect = deep or str(now.st_size) != size or now.st_mtime > written + 2
+        if suspect:
+            here = digest(path)
+            if here != expected[7:]:
+                found[name] = here[:12]
+    return found
+
+
+def torch_build(root):
+    text = read(os.path.join(root, "torch", "version.py"))
+    told = {}
+    for key, name in (("__version__", "version"), ("cuda", "cuda"), ("hip", "hip"), ("git_version", "git")):
+        match = re.search(r"^%s(?::[^=]*)? *= *'([^']*)'" % key, text, re.MULTILINE)
+        told[name] = match.group(1) if match else None
+    return told if told["version"] else {}
+
+
+def main(mode, names):
+    found: typing.Dict[str, typing.Any] = {}
+    twice: typing.Dict[str, typing.List[str]] = {}
+    changed: typing.Dict[str, str] = {}
+    torch: typing.Dict[str, typing.Any] = {}
+    for root in sys.path:
+        entries = sorted(os.listdir(root)) if os.path.isdir(root) else []
+        if "torch" in entries and not torch:
+            torch = torch_build(root)
+        for entry in entries:
+            stem = re.match(r"(.+)-([^-]+?)\.dist-info$|(.+?)-([^-]+?)(?:-py[0-9.]+)?\.egg-info$", entry)
+            if not stem:
+                continue
+            place = os.path.join(root, entry)
+            package = normal(stem.group(1) or stem.group(3))
+            version = stem.group(2) or stem.group(4)
+            if package in found:
+                if found[package][1] == root:
+                    twice.setdefault(package, [found[package][0]]).append(version)
+                continue
+            found[package] = (version + origin(place), root)
+            if package in names:
+                for name, state in edited(root, place, mode == "deep").items():
+                    changed[name] = state
+    print(
+        json.dumps(
+            {
+                "executable": os.path.abspath(sys.executable),
+                "version": "%d.%d.%d" % sys.version_info[:3],
+                "packages": {name: told[0] for name, told in found.items()},
+                "twice": twice,
+                "edited": changed,
+                "torch": torch,
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2:])
