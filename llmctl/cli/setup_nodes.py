@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
+    from llmctl.recipe.hosts import Node
     from llmctl.remote.hostkeys import HostKey
+    from llmctl.remote.hostsettings import Settings
     from llmctl.remote.secret import Secret
     from llmctl.workflows.setup_values import Member, Setup
 
@@ -21,7 +23,8 @@ def register(app: typer.Typer) -> None:
 
 
 def setup_nodes(
-    nodes: list[str] = typer.Argument(..., help="[user@]name[=address][:port]; ranges such as node[01-16]."),
+    nodes: list[str] = typer.Argument(None, help="[user@]name[=address][:port]; ranges such as node[01-16]."),
+    inventory: Path | None = typer.Option(None, metavar="FILE", help="Hosts with settings of their own (YAML)."),
     user: str | None = typer.Option(None, help="Login name on the nodes."),
     port: int | None = typer.Option(None, min=1, max=65535, help="SSH port of the nodes."),
     identity: Path | None = typer.Option(None, help="A private key for the first login.", exists=True, dir_okay=False),
@@ -38,19 +41,21 @@ def setup_nodes(
 ) -> None:
     """Prepare nodes: keys, host names, and a proof of every login. Running it again changes nothing."""
     from llmctl.errors import UsageError
-    from llmctl.recipe.hosts import parse_nodes
     from llmctl.remote.firstcontact import FirstContact
     from llmctl.workflows import setup_nodes as workflow
     from llmctl.workflows.setup_values import Wishes
 
     if sum((dry_run and not remove, check, remove, forget)) > 1:
         raise UsageError("--check, --dry-run, --remove and --forget exclude each other", hint="give one of them")
+    parsed, settings = _nodes(nodes or [], inventory)
     asks = sys.stdin.isatty() and sys.stderr.isatty()
     wishes = Wishes(
         user=user,
         port=port,
         identity=identity,
         password=lambda: None if check else _password(password_file, asks=asks),
+        password_of=lambda node: None if check else _password(None, asks=asks, node=node),
+        settings=settings,
         first_contact=FirstContact(
             fingerprints=_fingerprints(fingerprint), accept_new=accept_new, confirm=_confirm if asks else None
         ),
@@ -59,7 +64,6 @@ def setup_nodes(
         mode="dry-run" if dry_run else "check" if check else "apply",
         progress=(lambda text: print(f"... {text}", file=sys.stderr)) if sys.stderr.isatty() else (lambda _: None),  # noqa: T201
     )
-    parsed = parse_nodes(nodes)
     if forget:
         known = workflow.forget_nodes(parsed, wishes)
         typer.echo(f"forgotten: {', '.join(known)}" if known else "no host key of these nodes was known")
@@ -71,21 +75,34 @@ def setup_nodes(
     raise typer.Exit(int(result.exit_code))
 
 
-def _password(file: Path | None, *, asks: bool) -> Secret | None:
-    """The password, from a file or the prompt; None where there is neither."""
+def _nodes(words: list[str], inventory: Path | None) -> tuple[tuple[Node, ...], dict[str, Settings]]:
+    """The nodes of the command and what the inventory file says of them; without words all of its hosts."""
     from llmctl.errors import UsageError
-    from llmctl.remote.secret import Secret
+    from llmctl.recipe.hosts import parse_nodes
+
+    if inventory is None:
+        if not words:
+            raise UsageError("no node is named", hint="llmctl setup-nodes node1=10.0.0.1, or --inventory FILE")
+        return parse_nodes(words), {}
+    from llmctl.remote.hostsettings import chosen, read_settings
+
+    settings = read_settings(inventory)
+    if words:
+        settings = chosen(settings, parse_nodes(words))
+    return tuple(each.node for each in settings), {each.node.name: each for each in settings}
+
+
+def _password(file: Path | None, *, asks: bool, node: str = "the nodes") -> Secret | None:
+    """The password, from a file or the prompt; None where there is neither."""
+    from llmctl.remote.secret import Secret, read_password
 
     if file is not None:
-        try:
-            return Secret(file.read_text(encoding="utf-8").rstrip("\r\n"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError("the password file cannot be read", where=str(file), why=str(error)) from error
+        return read_password(file)
     if not asks:
         return None
     import getpass
 
-    return Secret(getpass.getpass("password on the nodes: "))
+    return Secret(getpass.getpass(f"password on {node}: "))
 
 
 def _confirm(node: str, label: str, key: HostKey) -> bool:

@@ -16,7 +16,8 @@ from llmctl.resources import home_dir
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One known node. `added` records what setup-nodes put on it, so that exactly that is removed."""
+    """One known node. `added` records what setup-nodes put on it, so that exactly that is removed. An empty address or
+    user and port 0 say nothing: then ~/.ssh/config and the defaults do."""
 
     address: str
     user: str

@@ -38,7 +38,7 @@ class NodeFiles:
     home: str
     hostname: str
     python: str
-    """The version of python3; empty when there is none."""
+    """The interpreter's version; empty when there is none."""
     pdsh: str
     sudo: bool
     ssh: bool
@@ -51,9 +51,11 @@ class NodeFiles:
         return self.texts.get(name, "")
 
 
-def read_files(transport: Transport) -> NodeFiles:
-    """Look at a node in one round trip. Raises NodeError when even sh cannot do it."""
-    result = transport.run(_READ)
+def read_files(transport: Transport, python: str = "python3") -> NodeFiles:
+    """Look at a node in one round trip; `python` is the interpreter whose version counts.
+
+    Raises NodeError when even sh cannot do it."""
+    result = transport.run(_READ.replace("python3", shlex.quote(python)))
     facts: dict[str, str] = {}
     texts: dict[str, str] = {}
     modes: dict[str, str] = {}

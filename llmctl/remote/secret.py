@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from llmctl.errors import UsageError
+
 
 class Secret:
     """A string whose text only `reveal` gives: printing, formatting and tracebacks show stars."""
@@ -23,3 +27,11 @@ class Secret:
 
     def __reduce__(self) -> str | tuple[object, ...]:
         raise TypeError("a secret is not written anywhere")
+
+
+def read_password(file: Path) -> Secret:
+    """The password that a file holds, without the end of its line. Raises UsageError when it cannot be read."""
+    try:
+        return Secret(file.read_text(encoding="utf-8").rstrip("\r\n"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError("the password file cannot be read", where=str(file), why=str(error)) from error

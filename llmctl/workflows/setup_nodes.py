@@ -9,6 +9,7 @@ from llmctl.recipe.hosts import Node
 from llmctl.remote.account import carry_out, clean_up, plan_removal
 from llmctl.remote.connect import resolve
 from llmctl.remote.hostkeys import forget
+from llmctl.remote.hostsettings import remembered
 from llmctl.remote.inventory import Entry, load_inventory, save_inventory
 from llmctl.remote.nodefiles import HOSTS, KEY, read_files
 from llmctl.workflows.setup_steps import close, each, log_in_all, look, make_node_pair, meet, own_pair, prove, write
@@ -68,8 +69,14 @@ def _members(nodes: Sequence[Node], wishes: Wishes) -> list[Member]:
     strangers = wishes.first_contact.fingerprints.keys() - {node.name for node in nodes}
     if strangers:
         raise UsageError(f"--fingerprint names no node of this command: {', '.join(sorted(strangers))}")
-    inventory = load_inventory()
-    return [Member(target=resolve(node, user=wishes.user, port=wishes.port, inventory=inventory)) for node in nodes]
+    inventory = remembered(load_inventory(), wishes.settings)
+    return [
+        Member(
+            target=resolve(node, user=wishes.user, port=wishes.port, inventory=inventory),
+            entry=inventory.get(node.name),
+        )
+        for node in nodes
+    ]
 
 
 def _remove(member: Member, entry: Entry | None, mode: Mode) -> None:

@@ -7,8 +7,9 @@ import re
 import shlex
 import socket
 import subprocess
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from llmctl.errors import HostKeyError, NodeError, UsageError
@@ -22,6 +23,7 @@ from llmctl.remote.inventory import Entry, load_inventory, save_inventory
 from llmctl.remote.login import Credentials, own_key
 from llmctl.remote.nodefiles import HOSTS, KEY, KNOWN_HOSTS, make_pair, read_files
 from llmctl.remote.openssh import complaint, node_config
+from llmctl.remote.secret import Secret, read_password
 from llmctl.workflows.setup_values import Login, Member, Mode, Wishes
 
 OLDEST_PYTHON = (3, 6)
@@ -88,35 +90,77 @@ def _pinned(expected: HostKey | None) -> Callable[[Target, HostKey], None]:
 
 
 def log_in_all(members: list[Member], wishes: Wishes) -> None:
-    """With keys where they are taken, else with the password, which is asked for once."""
+    """With keys where they are taken; else with the node's own password file, or the password that is asked for once;
+    where that is refused, with one that is asked for that node."""
 
-    def attempt(credentials: Credentials) -> Callable[[Member], None]:
+    def attempt(passwords: Mapping[str, Secret]) -> Callable[[Member], None]:
         def work(member: Member) -> None:
+            password = passwords.get(member.name)
+            credentials = Credentials(identity=wishes.identity)
+            if password is not None:
+                credentials = Credentials(password=password, only_own_key=True)
             member.transport = open_target(member.target, credentials=credentials, verify=_pinned(member.key))
 
         return work
 
-    alive = [member for member in members if member.error is None]
-    each(alive, attempt(Credentials(identity=wishes.identity)))
-    refused = [member for member in alive if member.error is not None and "login was refused" in member.error.what]
-    password = wishes.password() if refused else None
-    if password is not None:
-        for member in refused:
-            member.error = None
-        each(refused, attempt(Credentials(password=password, only_own_key=True)))
-    for member in refused:
+    tried = [member for member in members if member.error is None]
+    each(tried, attempt({}))
+    passwords = _passwords(_refused(tried), wishes)
+    _again(_refused(tried), passwords, attempt)
+    left = [member for member in _refused(tried) if not _own_file(member, wishes)]
+    if passwords:
+        asked = {member.name: word for member in left if (word := wishes.password_of(member.name)) is not None}
+        _again(left, asked, attempt)
+    for member in _refused(tried):
         if member.error is not None:
-            member.error.hint = _GIVE_LOGIN if password is None else _CHECK_LOGIN
+            member.error.hint = _CHECK_LOGIN if member.name in passwords else _GIVE_LOGIN
+
+
+def _again(
+    members: Iterable[Member],
+    passwords: Mapping[str, Secret],
+    attempt: Callable[[Mapping[str, Secret]], Callable[[Member], None]],
+) -> None:
+    """Try those members once more that have a password now."""
+    able = [member for member in members if member.name in passwords]
+    for member in able:
+        member.error = None
+    each(able, attempt(passwords))
+
+
+def _refused(members: Iterable[Member]) -> list[Member]:
+    return [member for member in members if member.error is not None and "login was refused" in member.error.what]
+
+
+def _own_file(member: Member, wishes: Wishes) -> Path | None:
+    settings = wishes.settings.get(member.name)
+    return settings.password_file if settings else None
+
+
+def _passwords(members: Iterable[Member], wishes: Wishes) -> dict[str, Secret]:
+    """Node -> its password; the common one is asked for only when a node needs it."""
+    found: dict[str, Secret] = {}
+    others = []
+    for member in members:
+        file = _own_file(member, wishes)
+        if file is None:
+            others.append(member.name)
+        else:
+            found[member.name] = read_password(file)
+    password = wishes.password() if others else None
+    return found if password is None else {**found, **dict.fromkeys(others, password)}
 
 
 def look(member: Member, first: Member) -> None:
     """Read the node's files and versions, and judge the versions."""
-    member.files = files = read_files(member.link)
+    member.files = files = read_files(member.link, member.python)
     version = tuple(int(part) for part in re.findall(r"\d+", files.python)[:2])
     if not version:
-        member.problems.append("there is no python3, which `check` and `run` need: install Python 3.6 or newer")
+        member.problems.append(
+            f"there is no {member.python}, which `check` and `run` need: install Python 3.6 or newer"
+        )
     elif version < OLDEST_PYTHON:
-        member.problems.append(f"python3 is {files.python}; 3.6 or newer is needed")
+        member.problems.append(f"{member.python} is {files.python}; 3.6 or newer is needed")
     if member is first and not files.pdsh:
         member.notes.append("pdsh is not installed; only `launch.backend: pdsh` needs it, and only on the first node")
 
@@ -180,7 +224,8 @@ def _entry(member: Member, added: dict[str, Any]) -> Entry:
     if member.made_pair:
         added["pair"] = True
         added["ssh_dir"] = bool(added.get("ssh_dir")) or member.found.ssh_dir_mode is None
-    return Entry(address=target.address, user=target.user, port=target.port, added=added)
+    known = member.entry or Entry(address="", user="")
+    return replace(known, address=target.address, user=target.user, port=target.port, added=added)
 
 
 def _tell(member: Member, edits: Sequence[Edit], wanted: Wanted) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -11,6 +11,8 @@ from llmctl.errors import ExitCode, LlmctlError, worst
 from llmctl.remote.connect import Target
 from llmctl.remote.firstcontact import FirstContact, Trust
 from llmctl.remote.hostkeys import HostKey
+from llmctl.remote.hostsettings import Settings
+from llmctl.remote.inventory import Entry
 from llmctl.remote.nodefiles import NodeFiles
 from llmctl.remote.secret import Secret
 from llmctl.remote.ssh import SshTransport
@@ -27,6 +29,10 @@ class Wishes:
     identity: Path | None = None
     password: Callable[[], Secret | None] = lambda: None
     """Gives the password when a node needs one; called at most once, after the host keys were verified."""
+    password_of: Callable[[str], Secret | None] = lambda _: None
+    """Gives the password of one node on which the common one was refused, or None."""
+    settings: Mapping[str, Settings] = field(default_factory=dict)
+    """What the inventory file says of each node."""
     first_contact: FirstContact = field(default_factory=FirstContact)
     mesh: bool = False
     hosts: bool = True
@@ -39,6 +45,8 @@ class Member:
     """One node on its way through the set-up, and what became of it."""
 
     target: Target
+    entry: Entry | None = None
+    """What the inventory remembers of it, as the inventory file changes that."""
     trust: Trust | None = None
     changes: list[str] = field(default_factory=list)
     """Files that were changed, or would be."""
@@ -57,6 +65,11 @@ class Member:
     def name(self) -> str:
         """The node's name."""
         return self.target.node.name
+
+    @property
+    def python(self) -> str:
+        """The interpreter on the node."""
+        return (self.entry.python if self.entry else None) or "python3"
 
     @property
     def link(self) -> SshTransport:

@@ -15,7 +15,7 @@ CASES = [
     (["node1", "--fingerprint", "node9=SHA256:x"], "names no node of this command: node9"),
     (["node1", "--identity", "/nonexistent/key"], "/nonexistent/key"),
     (["node1", "--port", "70000"], "less than or equal to 65535"),
-    ([], "Missing argument"),
+    ([], "no node is named"),
 ]
 
 
