@@ -85,11 +85,13 @@ def converse(
     *,
     node: str,
     timeout: float,
+    drop: Callable[[], None],
     into: Sink | None = None,
     name: str = "",
 ) -> tuple[int, bytes, bytes]:
     """Give `command` to the node's sh; its exit code and both streams, which are read while it runs, so that no
-    window fills up. `into`: where standard output goes instead; `name`: what an error calls the command.
+    window fills up. `drop` must close the whole connection; `into`: where standard output goes instead; `name`: what an
+    error calls the command.
 
     Raises NodeError when the login shell does not come to the command and when there is no end within `timeout`
     seconds or of the output; EOFError and paramiko's errors when the connection is lost."""
@@ -112,11 +114,10 @@ def converse(
             try:
                 stream = ended.get(timeout=max(0.0, began + limit - time.monotonic()))
             except Empty:
-                if not out.begun:
-                    raise mute(node, limit, out) from None
-                if time.monotonic() >= began + timeout:
-                    raise late(node, name or command, timeout) from None
-                continue
+                if out.begun and time.monotonic() < began + timeout:
+                    continue
+                drop()  # a channel's own end would wait for a node that takes nothing in any more
+                raise late(node, name or command, timeout) if out.begun else mute(node, limit, out) from None
             if stream.endless:
                 raise endless(node, stream)
             open_streams -= 1

@@ -26,7 +26,9 @@ T = TypeVar("T")
 
 logging.getLogger("paramiko").addHandler(logging.NullHandler())  # it would print tracebacks of what is told here
 
-GRACE = 5.0
+KILL = 5
+"""Seconds between TERM and KILL for a command that ran too long."""
+GRACE = KILL + 3.0
 """Seconds by which the launcher waits longer than the node's own `timeout`."""
 OPEN_TIMEOUT = 15.0
 """Seconds for a server to open a channel."""
@@ -68,10 +70,12 @@ class SshTransport:
     def run(self, command: str, *, stdin: bytes = b"", timeout: float = 60.0) -> CommandResult:
         """Run `command` with the node's sh. After `timeout` seconds it is ended there and NodeError is raised."""
         words = f"sh -c {shlex.quote(command)}"
-        line = f"if command -v timeout >/dev/null; then timeout -k 5 {timeout:.3f} {words}; else {words}; fi; exit $?"
+        line = (
+            f"if command -v timeout >/dev/null; then timeout -k {KILL} {timeout:.3f} {words}; else {words}; fi; exit $?"
+        )
         started = time.monotonic()
-        code, out, err = self._execute(line, [stdin] if stdin else [], timeout + GRACE)
-        if code == 124 and time.monotonic() - started >= timeout:
+        code, out, err = self._execute(line, [stdin] if stdin else [], timeout + GRACE, name=command)
+        if code in (124, 137) and time.monotonic() - started >= timeout:
             raise late(self.node.name, command, timeout)
         return CommandResult(code, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
 
@@ -189,10 +193,12 @@ class SshTransport:
         return f"{int(line[3]) // 1024} of {int(line[1]) // 1024} MiB are free on {line[5]}"
 
     def _execute(
-        self, line: str, stdin: Iterable[bytes], timeout: float, *, into: BinaryIO | None = None
+        self, line: str, stdin: Iterable[bytes], timeout: float, *, into: BinaryIO | None = None, name: str = ""
     ) -> tuple[int, bytes, bytes]:
         return self._asked(
-            lambda channel: converse(channel, line, stdin, node=self.node.name, timeout=timeout, into=into),
+            lambda channel: converse(
+                channel, line, stdin, node=self.node.name, timeout=timeout, drop=self.close, into=into, name=name
+            ),
             min(OPEN_TIMEOUT, timeout),
         )
 
