@@ -16,7 +16,19 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-COMMAND_MODULES = ("setup_nodes", "check", "render", "run", "lifecycle", "report", "recipes", "hosts", "doctor", "push")
+COMMAND_MODULES = (
+    "setup_nodes",
+    "check",
+    "render",
+    "run",
+    "lifecycle",
+    "report",
+    "recipes",
+    "hosts",
+    "doctor",
+    "bug_report",
+    "push",
+)
 """Each module `llmctl.cli.<name>` has `register(app)`."""
 
 for _name in COMMAND_MODULES:

@@ -7,9 +7,9 @@ import binascii
 import json
 import re
 import shlex
-import urllib.parse
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from urllib.parse import quote, quote_plus
 
 MASK = "[masked]"
 SHORTEST = 6
@@ -115,7 +115,7 @@ def _forms(secret: str) -> set[str]:
     forms |= {shlex.quote(form)[1:-1] for form in forms if shlex.quote(form) != form}
     forms |= {json.dumps(form, ensure_ascii=ascii)[1:-1] for form in list(forms) for ascii in (True, False)}
     forms |= {form.replace("'", "''") for form in list(forms)}
-    return forms | {urllib.parse.quote(secret, safe=""), urllib.parse.quote_plus(secret)}
+    return forms | {quote(secret), quote(secret, safe=""), quote_plus(secret)}
 
 
 def _any_of(words: Iterable[str], *, edges: str = "") -> re.Pattern[str] | None:
@@ -145,11 +145,13 @@ def _mask_named(pattern: re.Pattern[str], text: str) -> tuple[str, int]:
     while (match := pattern.search(text, at)) is not None:
         value = match["value"]
         number = re.fullmatch(r"-?[0-9]{1,12}(?:\.[0-9]+)?[,}\]]*", value.strip())
-        if not is_secret_name(match["name"]) or (number and match["name"].lower().endswith("token")) or MASK in value:
+        counted = number is not None and match["name"].lower().endswith("token")
+        done_before = MASK in value or text.startswith(MASK, match.start("value"))
+        if counted or done_before or not is_secret_name(match["name"]):
             at = match.start("value")
             continue
-        quote = re.match(r"\\*['\"]", value)
-        mark = quote.group() if quote else ""
+        opening = re.match(r"\\*['\"]", value)
+        mark = opening.group() if opening else match.groupdict().get("close") or ""
         pieces += [text[done : match.start("value")], mark + MASK + mark]
         done = at = match.end("value")
         count += 1
@@ -186,7 +188,7 @@ _WORD = r"(?P<value>'[^'\n]*'|\"[^\"\n]*\"|[^\s'\"-]\S*)"
 _NAMED = (
     re.compile(rf"(?<!\S)(?:-{{1,2}}|setenv\s+|set\s+-g?x\s+)(?P<name>[A-Za-z][\w-]*+)[ \t]+{_WORD}"),
     re.compile(rf"{_NAME}(?:\\*['\"])?\s*=\s*{_VALUE}"),
-    re.compile(rf"{_NAME}\\*['\"]\s*:\s*{_VALUE}"),
+    re.compile(rf"{_NAME}(?P<close>\\*['\"])\s*:\s*{_VALUE}"),
     re.compile(rf"{_NAME}[ \t]*:[ \t]+(?P<value>[^\n]+)"),
 )
 """Options with their value, assignments, entries with a quoted name, and `name: value` to the end of its line."""
