@@ -36,6 +36,7 @@ def bug_report(
             "schema": 1,
             "path": str(report.path),
             "anonymous": report.anonymous,
+            "ended": report.ended,
             "files": [asdict(file) for file in report.files],
         }
         typer.echo(json.dumps(told, ensure_ascii=False, indent=2))
@@ -46,6 +47,8 @@ def bug_report(
             for file in report.files]  # fmt: skip
     table(["file", "bytes", "masked", "remark"], rows)
     typer.echo(f"{report.path}: {sum(not file.refused for file in report.files)} files, readable by you alone")
+    if not report.ended:
+        typer.echo("the run has not ended, so its logs are still on the nodes: llmctl status, then once more")
     typer.echo(f"look at it before you send it: tar xzOf {shlex.quote(str(report.path))} | less")
     if not report.anonymous:
         typer.echo("it names your machines and accounts; --anonymous replaces them")

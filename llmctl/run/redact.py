@@ -198,6 +198,7 @@ _ADDRESSES = {
     "ip": re.compile(r"(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.])"),
     "ip6": re.compile(
         r"(?i)(?<![\w:])(?:(?:[0-9a-f]{1,4}:){7}[0-9a-f]{1,4}"
-        r"|(?=[0-9a-f:]*[0-9])(?:[0-9a-f]{1,4}:){1,6}(?::[0-9a-f]{1,4}){0,6}:?)(?![\w:])"
+        r"|(?=[0-9a-f:]*[0-9])[0-9a-f]{3,4}(?::[0-9a-f]{1,4}){0,6}::(?:[0-9a-f]{1,4}(?::[0-9a-f]{1,4}){0,6})?)(?![\w:])"
     ),
 }
+"""Times of day and slices of lists are no addresses, so an IPv6 one begins with three digits or is written out."""

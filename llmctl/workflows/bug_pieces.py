@@ -15,7 +15,10 @@ ALL_LOGS = 4 * 1024 * 1024
 """Bytes of all logs together."""
 LONGEST = 4096
 """Characters that a secret may have on a line which is cut in the middle."""
-RECORDS = ("*", "env/*.json", "output/*.json", "report/*.json")
+RESULTS = ("*_results.json", "trainer_state.json", "data_summary.json", "config.json")
+RECORDS = ("*", "env/*.json", "report/*.json", *(f"output/{name}" for name in RESULTS))
+OWN = frozenset({"supervisor.py"})
+"""Programs of llmctl itself, which its version names."""
 LOGS = ("logs/*/*.log", "output/*.jsonl")
 
 
@@ -44,7 +47,7 @@ def pieces(run: Path) -> Iterator[Piece]:
 
 def _matching(run: Path, patterns: tuple[str, ...]) -> list[Path]:
     found = {path for pattern in patterns for path in run.glob(pattern) if path.is_symlink() or path.is_file()}
-    return sorted(found)
+    return sorted(path for path in found if path.name not in OWN)
 
 
 def _piece(run: Path, path: Path, head: int, tail: int, whole: int = 0) -> Piece:

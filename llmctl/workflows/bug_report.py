@@ -24,6 +24,7 @@ from llmctl.resources import home_dir
 from llmctl.run.folder import RunFolder
 from llmctl.run.index import find_run
 from llmctl.run.redact import Redactor, secret_values
+from llmctl.run.states import ENDED
 from llmctl.workflows.bug_pieces import Piece, pieces
 from llmctl.workflows.doctor import doctor
 from llmctl.workflows.render import runs_folder
@@ -52,6 +53,8 @@ class BugReport:
     path: Path
     files: tuple[Packed, ...]
     anonymous: bool
+    ended: bool
+    """Whether the run's logs have been collected; those of a run that goes on are still on its nodes."""
 
 
 def bug_report(
@@ -80,7 +83,8 @@ def bug_report(
     except BaseException:
         path.unlink(missing_ok=True)
         raise
-    return BugReport(path=path, files=tuple(packed), anonymous=anonymous)
+    ended = folder.read_manifest().get("state") in ENDED
+    return BugReport(path=path, files=tuple(packed), anonymous=anonymous, ended=ended)
 
 
 def _all_pieces(folder: RunFolder, runs: Path | None) -> Iterable[Piece]:

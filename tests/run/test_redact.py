@@ -153,6 +153,9 @@ def test_names_and_addresses_get_one_stand_in_each() -> None:
         "user1@host1 host1 node10 /home/user1/x ip-1 ip-2 ip-1 127.0.0.1 ip6-1 mac-1 email-1"
     )
     assert redactor.text("x 10.0.0.2 12:30:45").text == "x ip-2 12:30:45"
+    code = "if os.fork() == 0: argv[1:] x[1::2] ${1:?usage} a::b dead::beef torch 2.6.0 driver 25.0.rc1.1 7.7.0.1.231"
+    assert redactor.text(code).text == code
+    assert redactor.text("2001:db8::7 [fe80::1]:22 1:2:3:4:5:6:7:8").text == "ip6-2 [ip6-1]:22 ip6-3"
     assert redactor.name("logs/node1/rank0.log") == "logs/host1/rank0.log"
     hidden = base64.urlsafe_b64encode(json.dumps({"node1": [0, 1]}).encode()).decode()
     assert redactor.text(f"--world_info={hidden}").text == f"--world_info={MASK}"

@@ -176,6 +176,8 @@ def test_an_archive_is_never_overwritten(
     run_llmctl("bug-report", env=env, cwd=tmp_path, code=0)
     made = tmp_path / f"{run.run_id}.bug-report.tar.gz"
     before = made.read_bytes()
+    note_state(run, State.RUNNING)
+    assert "still on the nodes" in run_llmctl("bug-report", "-o", tmp_path / "x", env=env, cwd=tmp_path, code=0).stdout
     again = run_llmctl("bug-report", env=env, cwd=tmp_path, code=2)
     assert "cannot be written" in again.stderr
     assert "-o FILE" in again.stderr
