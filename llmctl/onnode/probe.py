@@ -61,7 +61,9 @@ def run(text, shell, environment, timeout):
 
 def activated(text, shell, timeout):
     """The environment after the activation, or what went wrong."""
-    told = run(text + "\nprintf '\\n%s\\n' LLMCTL-ENV; env -0", shell, None, timeout)
+    given = dict(os.environ, LLMCTL_ACTIVATION=text)  # not an argument, which everybody on the node could read
+    script = 'lines=$LLMCTL_ACTIVATION; unset LLMCTL_ACTIVATION; eval "$lines"'
+    told = run(script + "\nprintf '\\n%s\\n' LLMCTL-ENV; env -0", shell, given, timeout)
     _, mark, listed = told["out"].rpartition("\nLLMCTL-ENV\n")
     if told["code"] != 0 or not mark:
         return None, told["err"].strip() or "exit code %d" % told["code"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -82,9 +83,12 @@ def environment(recipe: Recipe) -> dict[str, str]:
     } | own
 
 
-def entering(recipe: Recipe) -> str:
-    """The shell text after which a node's environment is that of the run: activation, then variables."""
-    exports = "".join(f"export {name}={sh_quote(value)}\n" for name, value in environment(recipe).items())
+def entering(recipe: Recipe, variables: Mapping[str, str]) -> str:
+    """The shell text after which a node's environment is that of the run: activation, then `variables`, which are
+    those of `environment` but for what is secret."""
+    exports = "".join(f"export {name}={sh_quote(value)}\n" for name, value in variables.items())
+    if own := recipe.cluster.env.get("PYTHONPATH"):
+        exports += f'export PYTHONPATH={sh_quote(str(own))}"${{PYTHONPATH:+:$PYTHONPATH}}"\n'
     return (activation(recipe) or "") + exports
 
 

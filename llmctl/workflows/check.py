@@ -66,9 +66,14 @@ def question_of(planned: Draft) -> Question:
         | ({"code": list(recipe.cluster.code)} if recipe.cluster.code else {}),
         slots={node.name: node.slots or recipe.cluster.devices_per_node for node in planned.nodes},
         disk=sum(staged.values()),
-        variables={k: v for k, v in environment(recipe).items() if not re.search(SECRET, k, re.IGNORECASE)},
+        variables=_told_variables(recipe),
         expect=dict(recipe.cluster.expect),
     )
+
+
+def _told_variables(recipe: Recipe) -> dict[str, str]:
+    """What a node is told of the run's variables: no secret, which the probe does not need."""
+    return {name: value for name, value in environment(recipe).items() if not re.search(SECRET, name, re.IGNORECASE)}
 
 
 def check_nodes(
@@ -178,7 +183,7 @@ def _ask_each(
     rows = [row for group in question.rows.values() for row in group]
     asked = request(
         rows,
-        activation=entering(recipe) if recipe else None,
+        activation=entering(recipe, _told_variables(recipe)) if recipe else None,
         shell=shell_of(recipe) if recipe else "bash",
         ports=_ports(recipe),
     )
