@@ -81,6 +81,7 @@ def _when(run_id: str) -> str:
 def _locked() -> Iterator[Path]:
     path = home_dir() / "runs.json"
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path.with_suffix(".lock").touch(mode=0o600)
     with path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield path

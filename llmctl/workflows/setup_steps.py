@@ -56,6 +56,7 @@ def own_pair(*, make: bool) -> str:
         argv = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"llmctl@{socket.gethostname()}", "-f", str(path)]
         try:
             subprocess.run(argv, check=True, capture_output=True, text=True)
+            public.chmod(0o600)
         except (OSError, subprocess.CalledProcessError) as error:
             why = getattr(error, "stderr", "") or str(error)
             raise UsageError("the launcher's key cannot be made", where=str(path), why=why.strip()) from error
