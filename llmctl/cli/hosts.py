@@ -47,9 +47,16 @@ def show(
     targets = workflow.show(words)
     if as_json:
         rows = [
-            {"node": t.node.name, "address": t.address, "port": t.port, "user": t.user, "jump": t.jump}
-            for t in targets
-        ]  # fmt: skip
+            {
+                "node": target.node.name,
+                "address": target.address,
+                "port": target.port,
+                "user": target.user,
+                "jump": target.jump,
+                "keys": [str(path) for path in target.identities],
+            }
+            for target in targets
+        ]
         typer.echo(json.dumps({"schema": 1, "nodes": rows}, ensure_ascii=False, indent=2))
         return
     from llmctl.cli.console import table

@@ -14,7 +14,7 @@ from llmctl.recipe.hostlists.guess import guess_format
 from llmctl.recipe.hostlists.losses import losses
 from llmctl.recipe.hostlists.values import Host, HostList
 from llmctl.recipe.hosts import parse_nodes
-from llmctl.remote.connect import Target, resolve
+from llmctl.remote.connect import Target, read_ssh_config, resolve
 from llmctl.remote.inventory import load_inventory
 
 
@@ -79,8 +79,9 @@ def show(words: Sequence[str]) -> list[Target]:
     """Where each node of the words is, from the words, the inventory and ~/.ssh/config; nothing is asked.
 
     Raises UsageError for words that are no nodes."""
-    inventory = load_inventory()
-    return [resolve(node, inventory=inventory) for node in parse_nodes(words)]
+    nodes = parse_nodes(words)
+    inventory, config = load_inventory(), read_ssh_config()
+    return [resolve(node, inventory=inventory, config=config) for node in nodes]
 
 
 def write_list(path: Path, text: str) -> None:

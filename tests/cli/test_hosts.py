@@ -45,6 +45,18 @@ def test_what_the_recipe_reads_carries_port_and_user(inventory: Path, tmp_path: 
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
+def test_a_list_survives_a_walk_through_all_formats(tmp_path: Path, run_llmctl: RunLlmctl) -> None:
+    text = "".join(f"root@node{number:02} slots={number}\n" for number in (3, 1, 2, 10))
+    path = tmp_path / "list"
+    path.write_text(text)
+    before = "mpi"
+    for name in ("mpich", "llmctl", "ansible", "ansible-yaml", "mpi"):
+        done = run_llmctl("hosts", "convert", path, "--from", before, "--to", name, "-o", path, code=0)
+        assert "warning" not in done.stderr
+        before = name
+    assert path.read_text() == text
+
+
 def test_standard_input_and_windows_lines(run_llmctl: RunLlmctl) -> None:
     done = run_llmctl("hosts", "convert", "-", "--to", "slurm", stdin="\ufeffn1 slots=2\r\nn2 slots=2\r\n", code=0)
     assert done.stdout == "n[1-2]\n"
@@ -87,7 +99,9 @@ def test_missing_files_and_folders(tmp_path: Path, run_llmctl: RunLlmctl) -> Non
 
 def test_show_tells_what_words_mean(tmp_path: Path, run_llmctl: RunLlmctl) -> None:
     (tmp_path / ".ssh").mkdir()
-    (tmp_path / ".ssh" / "config").write_text("Host node4\n  HostName 10.0.0.4\n  Port 2200\n  ProxyJump me@gate\n")
+    (tmp_path / ".ssh" / "config").write_text(
+        "Host node4\n  HostName 10.0.0.4\n  Port 2200\n  ProxyJump me@gate\n  IdentityFile ~/key\n"
+    )
     groups = tmp_path / ".config" / "clustershell"
     groups.mkdir(parents=True)
     (groups / "groups.conf").write_text("[Main]\ndefault: mine\nautodir: $CFGDIR\n")
@@ -97,8 +111,9 @@ def test_show_tells_what_words_mean(tmp_path: Path, run_llmctl: RunLlmctl) -> No
     words = ("hosts", "show", "node[1-4]!node[2-3]", "root@a=10.9.9.9:23", "@npu")
     rows = json.loads(run_llmctl(*words, "--json", env=env, code=0).stdout)["nodes"]
     assert [row["node"] for row in rows] == ["node1", "node4", "a", "node7", "node8"]
-    assert rows[1] == {"node": "node4", "address": "10.0.0.4", "port": 2200, "user": rows[0]["user"], "jump": "me@gate"}
-    assert rows[2] == {"node": "a", "address": "10.9.9.9", "port": 23, "user": "root", "jump": None}
+    assert (rows[1]["address"], rows[1]["port"], rows[1]["jump"]) == ("10.0.0.4", 2200, "me@gate")
+    assert rows[1]["keys"] == [str(tmp_path / "key")]
+    assert rows[2] == {"node": "a", "address": "10.9.9.9", "port": 23, "user": "root", "jump": None, "keys": []}
     table = run_llmctl(*words, env=env, code=0).stdout
     assert "10.9.9.9" in table
     assert table.endswith("5 nodes\n")
