@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
+
+from llmctl.cli.setup_shown import as_json as plain
+from llmctl.cli.setup_shown import as_text
 
 if TYPE_CHECKING:
     from llmctl.recipe.hosts import Node
     from llmctl.remote.hostkeys import HostKey
     from llmctl.remote.hostsettings import Settings
     from llmctl.remote.secret import Secret
-    from llmctl.workflows.setup_values import Member, Setup
+    from llmctl.workflows.setup_env import EnvWish
 
 
 def register(app: typer.Typer) -> None:
@@ -33,6 +36,9 @@ def setup_nodes(
     accept_new: bool = typer.Option(False, "--accept-new", help="Trust unknown host keys without a check."),
     mesh: bool = typer.Option(False, "--mesh", help="Every node logs in to every node, not only the first one."),
     hosts: bool = typer.Option(True, "--hosts/--no-hosts", help="Manage a block in the nodes' /etc/hosts."),
+    env: Path | None = typer.Option(None, metavar="FILE|DIR", help="Make this Python environment on every node."),
+    env_python: str | None = typer.Option(None, help="What it is made with there: an interpreter, or conda[=3.11]."),
+    env_path: str | None = typer.Option(None, metavar="REMOTE", help="Where it lies; default: WORKDIR/env."),
     dry_run: bool = typer.Option(False, "--dry-run", help="Show what would change; change nothing."),
     check: bool = typer.Option(False, "--check", help="Tell whether all is in place; exit 3 when it is not."),
     remove: bool = typer.Option(False, "--remove", help="Take away exactly what was added."),
@@ -47,6 +53,8 @@ def setup_nodes(
 
     if sum((dry_run and not remove, check, remove, forget)) > 1:
         raise UsageError("--check, --dry-run, --remove and --forget exclude each other", hint="give one of them")
+    if env is not None and (remove or forget):
+        raise UsageError("--env is for making, --remove takes all environments away", hint="leave --env out")
     parsed, settings = _nodes(nodes or [], inventory)
     asks = sys.stdin.isatty() and sys.stderr.isatty()
     wishes = Wishes(
@@ -68,8 +76,11 @@ def setup_nodes(
         known = workflow.forget_nodes(parsed, wishes)
         typer.echo(f"forgotten: {', '.join(known)}" if known else "no host key of these nodes was known")
         return
-    result = workflow.remove_nodes(parsed, wishes) if remove else workflow.setup_nodes(parsed, wishes)
-    typer.echo(json.dumps(_as_json(result), indent=2, ensure_ascii=False) if as_json else _as_text(result, remove))
+    if remove:
+        result = workflow.remove_nodes(parsed, wishes)
+    else:
+        result = workflow.setup_nodes(parsed, wishes, _environment(env, env_python, env_path))
+    typer.echo(json.dumps(plain(result), indent=2, ensure_ascii=False) if as_json else as_text(result, remove))
     for error in result.errors:
         typer.echo(f"llmctl: {error}", err=True)
     raise typer.Exit(int(result.exit_code))
@@ -90,6 +101,20 @@ def _nodes(words: list[str], inventory: Path | None) -> tuple[tuple[Node, ...], 
     if words:
         settings = chosen(settings, parse_nodes(words))
     return tuple(each.node for each in settings), {each.node.name: each for each in settings}
+
+
+def _environment(env: Path | None, python: str | None, path: str | None) -> EnvWish | None:
+    """What --env and its two helpers ask for."""
+    from llmctl.errors import UsageError
+
+    if env is None:
+        if python or path:
+            raise UsageError("--env-python and --env-path belong to --env", hint="--env constraints.txt")
+        return None
+    from llmctl.workflows.env_source import read_source
+    from llmctl.workflows.setup_env import EnvWish
+
+    return EnvWish(source=read_source(env), python=python, path=path)
 
 
 def _password(file: Path | None, *, asks: bool, node: str = "the nodes") -> Secret | None:
@@ -121,66 +146,3 @@ def _fingerprints(texts: list[str]) -> dict[str, str]:
             raise UsageError(f"--fingerprint {text!r} is not understood", hint="--fingerprint node1=SHA256:...")
         found[host] = value
     return found
-
-
-def _as_json(result: Setup) -> dict[str, Any]:
-    return {
-        "schema": 1,
-        "mode": result.mode,
-        "nodes": [_member(member) for member in result.members],
-        "logins": [
-            {"from": login.source, "to": login.node, "ok": login.error is None, "error": _error(login.error)}
-            for login in result.logins
-        ],
-        "exit_code": int(result.exit_code),
-    }
-
-
-def _member(member: Member) -> dict[str, Any]:
-    return {
-        "name": member.name,
-        "address": member.target.address,
-        "port": member.target.port,
-        "user": member.target.user,
-        "host_key": member.key.fingerprint if member.key else None,
-        "trust": str(member.trust) if member.trust else None,
-        "python": (member.files.python or None) if member.files else None,
-        "pdsh": (member.files.pdsh or None) if member.files else None,
-        "changes": member.changes,
-        "diffs": member.diffs,
-        "problems": member.problems,
-        "notes": member.notes,
-        "error": _error(member.error),
-    }
-
-
-def _error(error: Exception | None) -> str | None:
-    return None if error is None else str(error)
-
-
-def _as_text(result: Setup, removed: bool) -> str:
-    lines = []
-    for member in result.members:
-        lines += [*member.diffs, _row(result, member, removed)]
-        if member.trust == "accepted without a check":
-            lines.append(
-                f"  the host key was accepted without a check: {member.key.fingerprint if member.key else '?'}"
-            )
-        lines += [f"  unfit: {text}" for text in member.problems]
-        lines += [f"  note: {text}" for text in member.notes]
-    if result.logins:
-        good = sum(login.error is None for login in result.logins)
-        lines.append(f"{good} of {len(result.logins)} logins proven by new connections")
-    return "\n".join(lines)
-
-
-def _row(result: Setup, member: Member, removed: bool) -> str:
-    verbs = {"apply": "removed" if removed else "changed", "dry-run": "would change", "check": "not in place"}
-    if member.error is not None:
-        state = f"FAILED: {member.error.what}"
-    elif member.changes:
-        state = f"{verbs[result.mode]}: {', '.join(member.changes)}"
-    else:
-        state = "nothing to do"
-    versions = f"python {member.files.python or '-'}, pdsh {member.files.pdsh or '-'}; " if member.files else ""
-    return f"{member.name} ({member.target.user}@{member.target.label}): {versions}{state}"

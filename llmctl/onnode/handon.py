@@ -18,6 +18,7 @@ MARK = "llmctl-push "
 CHUNK = 1 << 20
 EVERY = 0.5
 """Seconds between two words about progress."""
+SAYING = threading.Lock()
 
 
 def raw(text: str) -> bytes:
@@ -27,8 +28,9 @@ def raw(text: str) -> bytes:
 
 def say(**words):
     try:
-        sys.stdout.write("\n" + MARK + json.dumps(words) + "\n")
-        sys.stdout.flush()
+        with SAYING:
+            sys.stdout.write("\n" + MARK + json.dumps(words) + "\n")
+            sys.stdout.flush()
     except BrokenPipeError:  # the launcher is gone
         os._exit(1)
 
@@ -192,6 +194,7 @@ def main():
         for index, name, offset, size in request["files"]
     ]
     say(answer=(by_rsync if request["rsync"] else by_frames)(request, files))
+    os._exit(0)  # a thread that may be writing must not be waited for
 
 
 if __name__ == "__main__":

@@ -96,6 +96,7 @@ def record(files: NodeFiles, edits: Sequence[Edit], blobs: Sequence[str], before
         "modes": {**modes, **before.get("modes", {})},
         "ssh_dir": bool(before.get("ssh_dir")) or files.ssh_dir_mode is None,
         "pair": bool(before.get("pair")),
+        "envs": dict(before.get("envs", {})),
     }
     return {name: value for name, value in joined.items() if value}
 

@@ -34,6 +34,8 @@ PEER_OPTIONS = (
 )
 Tell = Callable[[int], None]
 """Told the bytes that are done."""
+Hear = Callable[[Mapping[str, Any]], None]
+"""Told what a program says while it works."""
 
 
 class RsyncFailed(NodeError):
@@ -80,18 +82,18 @@ class Standing:
 
 
 def ask(
-    place: Place, program: str, request: Mapping[str, Any], *, tell: Tell, pieces: Iterable[bytes] = ()
+    place: Place, program: str, request: Mapping[str, Any], *, hear: Hear, pieces: Iterable[bytes] = ()
 ) -> dict[str, Any]:
-    """Run a program of `llmctl/onnode` there with a request; gives its answer. Raises NodeError when the node refuses,
-    has no Python, or is lost."""
+    """Run a program of `llmctl/onnode` there with a request; gives its answer. `hear` gets every word on the way.
+
+    Raises NodeError when the node refuses, has no Python, or is lost."""
     told: dict[str, Any] = {}
 
     def line(text: str) -> None:
         if text.startswith(receive.MARK):
             words = json.loads(text[len(receive.MARK) :])
             told.update(words)
-            if "done" in words:
-                tell(words["done"])
+            hear(words)
 
     def stream() -> Iterable[bytes]:
         yield json.dumps(request).encode("ascii") + b"\n"
@@ -99,6 +101,16 @@ def ask(
 
     ended = place.link.stream(command(program, place.python), stream(), told=line, idle=place.idle)
     return answer_of(place.name, told, ended.code, ended.stderr, place.python)
+
+
+def _bytes(tell: Tell) -> Hear:
+    """Passes on the bytes that are done."""
+
+    def hear(words: Mapping[str, Any]) -> None:
+        if "done" in words:
+            tell(words["done"])
+
+    return hear
 
 
 def command(program: str, python: str) -> str:
@@ -123,12 +135,12 @@ def answer_of(node: str, told: Mapping[str, Any], code: int, stderr: str, python
 
 def mark(place: Place) -> None:
     """Leave the node's name beside the target."""
-    ask(place, "receive.py", {"verb": "mark", "target": place.path, "node": place.name}, tell=_nobody)
+    ask(place, "receive.py", {"verb": "mark", "target": place.path, "node": place.name}, hear=_nobody)
 
 
 def seen(place: Place) -> list[str]:
     """The names that are seen beside the target: of all nodes with which this one shares a file system."""
-    told = ask(place, "receive.py", {"verb": "seen", "target": place.path}, tell=_nobody)
+    told = ask(place, "receive.py", {"verb": "seen", "target": place.path}, hear=_nobody)
     names: list[str] = told["seen"]
     return names
 
@@ -138,7 +150,7 @@ def prepare(place: Place, parcel: Parcel, *, replace: bool, verify: bool, tell: 
 
     Raises NodeError when there is no room, or when something stands there that would be lost (unless `replace`)."""
     request = {"verb": "prepare", "target": place.path, "replace": replace, "verify": verify}
-    told = ask(place, "receive.py", {**request, "parcel": parcel.request()}, tell=tell)
+    told = ask(place, "receive.py", {**request, "parcel": parcel.request()}, hear=_bytes(tell))
     return Standing(
         complete=told["complete"],
         path=told["target"],
@@ -154,7 +166,7 @@ def finish(place: Place, parcel: Parcel, *, tell: Tell) -> list[str]:
     """Check every file there and put the whole in its place. Gives the names of the files that are wrong: then nothing
     was put anywhere, and these must come again."""
     request = {"verb": "finish", "target": place.path, "digest": parcel.digest}
-    told = ask(place, "receive.py", request, tell=tell)
+    told = ask(place, "receive.py", request, hear=_bytes(tell))
     return [parcel.files[index].name for index in told.get("wrong", [])]
 
 
@@ -175,7 +187,7 @@ def send(
         return _by_rsync(place, parcel, standing, live)
     files = [(i, parcel.path(parcel.files[i]), have, parcel.files[i].size) for i, have in standing.need]
     request = {"verb": "receive", "target": place.path, "digest": parcel.digest}
-    told = ask(place, "receive.py", request, tell=tell, pieces=_frames(files))
+    told = ask(place, "receive.py", request, hear=_bytes(tell), pieces=_frames(files))
     return int(told["done"])
 
 
@@ -225,7 +237,7 @@ def hand_on(
         "ask": {"verb": "receive", "target": place.path, "digest": parcel.digest},
     }
     try:
-        told = ask(source, "handon.py", request, tell=tell)
+        told = ask(source, "handon.py", request, hear=_bytes(tell))
     except NodeError as error:
         raise HopFailed(error.what, where=place.name, why=f"from {source.name}: {error.why}") from error
     if told.get("refused"):
@@ -239,5 +251,5 @@ def hand_on(
             raise HopFailed(f"{source.name} could not hand it on", where=place.name, why=str(told[key]))
 
 
-def _nobody(_: int) -> None:
+def _nobody(_: object) -> None:
     """Nobody wants to know."""

@@ -12,12 +12,15 @@ from llmctl.remote.hostkeys import forget
 from llmctl.remote.hostsettings import remembered
 from llmctl.remote.inventory import Entry, load_inventory, save_inventory
 from llmctl.remote.nodefiles import HOSTS, KEY, read_files
+from llmctl.workflows.setup_env import EnvWish, differences, drop_environment, environments
+from llmctl.workflows.setup_result import Setup
 from llmctl.workflows.setup_steps import close, each, log_in_all, look, make_node_pair, meet, own_pair, prove, write
-from llmctl.workflows.setup_values import Login, Member, Mode, Setup, Wishes
+from llmctl.workflows.setup_values import Login, Member, Mode, Wishes
 
 
-def setup_nodes(nodes: Sequence[Node], wishes: Wishes) -> Setup:
-    """Prepare all nodes at once; each has its own result, and one that fails does not stop the others.
+def setup_nodes(nodes: Sequence[Node], wishes: Wishes, environment: EnvWish | None = None) -> Setup:
+    """Prepare all nodes at once, and with `environment` make it on all that are prepared; each node has its own result,
+    and one that fails does not stop the others.
 
     Raises UsageError for input that concerns no single node."""
     members = _members(nodes, wishes)
@@ -37,9 +40,16 @@ def setup_nodes(nodes: Sequence[Node], wishes: Wishes) -> Setup:
         if wishes.mode != "dry-run":
             wishes.progress("proving the logins")
             logins = prove(members, sources)
+        states = environments(members, environment, wishes.mode, wishes.progress) if environment else []
     finally:
         close(members)
-    return Setup(mode=wishes.mode, members=tuple(members), logins=tuple(logins))
+    return Setup(
+        mode=wishes.mode,
+        members=tuple(members),
+        logins=tuple(logins),
+        environments=tuple(states),
+        differences=tuple(differences(states)),
+    )
 
 
 def remove_nodes(nodes: Sequence[Node], wishes: Wishes) -> Setup:
@@ -87,7 +97,10 @@ def _remove(member: Member, entry: Entry | None, mode: Mode) -> None:
     member.diffs += [edit.diff for edit in edits]
     if added.get("pair"):
         member.changes.append(f"~/.ssh/{KEY}")
+    member.changes += added.get("envs", {})
     if mode == "apply":
+        for path, folders in added.get("envs", {}).items():
+            drop_environment(member, path, folders)
         if any(edit.name == HOSTS for edit in edits) and not (files.uid == 0 or files.sudo):
             raise NodeError(f"{HOSTS} needs root, and sudo asks for a password", where=member.name)
         carry_out(member.link, files, edits)

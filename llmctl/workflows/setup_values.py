@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from llmctl.errors import ExitCode, LlmctlError, worst
+from llmctl.errors import LlmctlError
 from llmctl.remote.connect import Target
 from llmctl.remote.firstcontact import FirstContact, Trust
 from llmctl.remote.hostkeys import HostKey
@@ -94,26 +94,3 @@ class Login:
     """`launcher` or a node's name."""
     node: str
     error: LlmctlError | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setup:
-    """The result for all nodes."""
-
-    mode: Mode
-    members: tuple[Member, ...]
-    logins: tuple[Login, ...] = ()
-
-    @property
-    def exit_code(self) -> ExitCode:
-        """5 for a node that failed, 3 for one that is unfit or, with `check`, not set up; 2 for bad input."""
-        codes = [error.exit_code for error in self.errors]
-        if any(member.problems or (self.mode == "check" and member.changes) for member in self.members):
-            codes.append(ExitCode.BLOCKED)
-        return worst(codes)
-
-    @property
-    def errors(self) -> list[LlmctlError]:
-        """Everything that failed, node by node."""
-        found = [member.error for member in self.members] + [login.error for login in self.logins]
-        return [error for error in found if error is not None]
