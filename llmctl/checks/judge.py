@@ -6,6 +6,7 @@ called odd. What is not known equals nothing."""
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -117,7 +118,12 @@ def differing(row: Row, values: Mapping[str, Any], nodes: int) -> list[Finding]:
         remedy = row.remedy
     else:
         title = f"{row.name} differs: {_sides(values, [])}"
-        decide = f"what is right is not known: pin it with cluster.expect {{{row.name}: ...}} or --baseline"
+        pin = (
+            ""
+            if isinstance(next(iter(values.values())), dict)
+            else f"pin it with cluster.expect {{{row.name}: ...}} or "
+        )
+        decide = f"what is right is not known: {pin}--baseline FILE"
         remedy = f"{decide}; {row.remedy}" if row.remedy else decide
     severity = row.grade(list(values.values())) if row.grade else row.severity
     return [
@@ -178,7 +184,14 @@ def _side(value: Any, others: Sequence[Any]) -> str:
     keys = sorted(
         {key for table in [*tables, value] for key in table if any(t.get(key) != value.get(key) for t in tables)}
     )
-    return short(", ".join(f"{key} {value.get(key, 'none')}" for key in keys[:5]) + (", ..." if keys[5:] else ""))
+    return short(
+        ", ".join(f"{key} {_brief(value.get(key, 'none'))}" for key in keys[:5]) + (", ..." if keys[5:] else "")
+    )
+
+
+def _brief(value: Any) -> Any:
+    """A digest is told apart by its first letters."""
+    return value[:12] if isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value) else value
 
 
 def _text(value: Any) -> str:

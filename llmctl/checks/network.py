@@ -12,6 +12,11 @@ from llmctl.checks.facts import Finding, Severity
 from llmctl.checks.folding import fold
 from llmctl.recipe.hosts import Node
 
+LOCAL_TYPES = frozenset(
+    ("ext2/ext3", "xfs", "btrfs", "tmpfs", "ramfs", "overlayfs", "zfs", "f2fs", "jfs", "reiserfs", "squashfs")
+)
+"""File systems, as `stat -f` names them, that no two machines share."""
+
 
 def judge_network(
     values: Values, nodes: Sequence[Node], *, backend: str | None, interface: str | None = None
@@ -248,8 +253,10 @@ def _logins(values: Values, names: Sequence[str], backend: str | None) -> list[F
 
 
 def _shared(values: Values, names: Sequence[str]) -> list[Finding]:
-    places = {name: told["mark"] for name in names if (told := value_of(values, "disk.place", name))}
-    same = [name for name in places if list(places.values()).count(places[name]) > 1]
+    told = {name: place for name in names if (place := value_of(values, "disk.place", name))}
+    places = {name: place["mark"] if place["type"] not in LOCAL_TYPES else "local" for name, place in told.items()}
+    counts = Counter(places.values())
+    same = [name for name, mark in places.items() if mark != "local" and counts[mark] > 1]
     if not same:
         return []
     mixed = len(same) < len(places)

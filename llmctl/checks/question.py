@@ -26,6 +26,11 @@ KINDS = Row(
     source="device files and driver files", why="which vendor's rows apply where no recipe says it",
 )  # fmt: skip
 
+ACTIVATION = "activation"
+"""The fact whether `cluster.activate` went well on a node."""
+ALWAYS = (KINDS.name, ACTIVATION)
+"""Facts that the judgement of others stands on."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
@@ -109,11 +114,22 @@ def findings(
     question: Question, nodes: Sequence[Node], facts: Sequence[Fact], baseline: Sequence[Fact] = ()
 ) -> list[Finding]:
     """Judge what was read, errors first. Raises ValueError for a pin that names no fact."""
+    failed = {fact.node: fact.error for fact in facts if fact.name == ACTIVATION and fact.error is not None}
+    activations = [
+        Finding(
+            code="activation.wrong", severity=Severity.ERROR, nodes=(node,), values={node: error},
+            title=f"{node}: cluster.activate fails: {error.splitlines()[-1]}",
+            remedy="try the lines there in a shell of their own: ssh NODE bash",
+        )
+        for node, error in failed.items()
+    ]  # fmt: skip
+    # What a failed activation leaves unknown is told by its own finding alone.
+    facts = [fact for fact in facts if not (fact.error and fact.scope == "env" and fact.node in failed)]
     applying: dict[str, Row] = {}
     for rows in question.applying(facts).values():
         applying |= {row.name: row for row in rows}
     read = {fact.node for fact in facts}
-    found = judge(
+    found = activations + judge(
         list(applying.values()),
         facts,
         expectation(question.expect, baseline, question.names()),

@@ -11,9 +11,8 @@ from typing import Any
 
 from llmctl.checks.environment import SECRET
 from llmctl.checks.facts import Fact, Finding, Severity
-from llmctl.checks.folding import fold
 from llmctl.checks.probing import facts, request
-from llmctl.checks.question import KINDS, Question, findings
+from llmctl.checks.question import ACTIVATION, ALWAYS, KINDS, Question, findings
 from llmctl.errors import LlmctlError, NodeError, UsageError
 from llmctl.recipe.hosts import Node, parse_nodes
 from llmctl.recipe.load import find_recipe
@@ -110,8 +109,7 @@ def check_nodes(
     for node in nodes:
         if interrupted and node.name not in told:
             errors.setdefault(node.name, NodeError("was not read: interrupted", where=node.name))
-    judged = [*_activation_findings(told), *_judge(question, nodes, found, baseline)]
-    judged.sort(key=lambda finding: list(Severity).index(finding.severity))
+    judged = _judge(question, nodes, found, baseline)
     return CheckResult(
         question=question, nodes=tuple(nodes), facts=tuple(found), findings=tuple(judged), errors=errors,
         interrupted=interrupted,
@@ -134,7 +132,7 @@ def check_words(
     if len(words) == 1 and words[0].endswith(".json"):
         question, nodes, saved = load_saved(Path(words[0]))
         question = replace(question, only=tuple(only))
-        kept = tuple(fact for fact in saved if question.asks(fact.name) or fact.name == KINDS.name)
+        kept = tuple(fact for fact in saved if question.asks(fact.name) or fact.name in ALWAYS)
         judged = _judge(question, nodes, kept, against)
         return CheckResult(question=question, nodes=nodes, facts=kept, findings=tuple(judged))
     recipe = None
@@ -199,12 +197,15 @@ def _first_facts(question: Question, told: Mapping[str, Mapping[str, Any]]) -> l
     for name, rows in question.applying(kinds).items():
         each = told[name]
         found += facts(name, rows, each)
+        if question.engine:
+            failed = each["activation_error"]
+            found.append(Fact(name=ACTIVATION, node=name, value=None if failed else "done", error=failed))
         found.append(Fact(name="network.port", node=name, value=each["port"], source="bind"))
         middle, remote = (each["asked"] + each["answered"]) / 2, (each["begun"] + each["ended"]) / 2
         slack = max(0.0, ((each["answered"] - each["asked"]) - (each["ended"] - each["begun"])) / 2)
         clock = {"offset": remote - middle, "error": slack}
         found.append(Fact(name="clock.offset", node=name, value=clock, source="time"))
-    return [fact for fact in found if question.asks(fact.name) or fact.name == KINDS.name]
+    return [fact for fact in found if question.asks(fact.name) or fact.name in ALWAYS]
 
 
 def _judge(question: Question, nodes: Sequence[Node], found: Sequence[Fact], baseline: Sequence[Fact]) -> list[Finding]:
@@ -251,21 +252,3 @@ def _ports(recipe: Recipe | None) -> list[int]:
     if recipe is not None and recipe.cluster.master_port:
         return [recipe.cluster.master_port]
     return [29500 + secrets.randbelow(500) for _ in range(20)]
-
-
-def _activation_findings(told: Mapping[str, Mapping[str, Any]]) -> list[Finding]:
-    groups: dict[str, list[str]] = {}
-    for node, each in told.items():
-        if each["activation_error"]:
-            groups.setdefault(each["activation_error"], []).append(node)
-    return [
-        Finding(
-            code="activation.wrong",
-            severity=Severity.ERROR,
-            title=f"{fold(nodes)}: cluster.activate fails: {error.splitlines()[-1]}",
-            nodes=tuple(nodes),
-            values=dict.fromkeys(nodes, error),
-            remedy="try the lines there in a shell of their own: ssh NODE bash",
-        )
-        for error, nodes in groups.items()
-    ]

@@ -192,6 +192,8 @@ def test_a_shared_folder_is_a_remark_and_a_half_shared_one_a_warning() -> None:
     found = judge_network(known([*facts, place("node3", "8 1.5")]), three, backend="ssh")
     assert [(f.code, f.severity) for f in found] == [("disk.shared.told", Severity.WARNING)]
     assert codes([*two(), place("node1", "7 1.5"), place("node2", "8 1.5")]) == {}
+    local = [fact("disk.place", name, {"type": "tmpfs", "mark": "1 1.5"}) for name in ("node1", "node2")]
+    assert codes([*two(), *local]) == {}
 
 
 def test_one_kernel_under_two_nodes_is_a_remark() -> None:

@@ -177,7 +177,7 @@ def test_a_full_disk_is_found_before_the_start_and_leaves_nothing(fresh_lab: Fac
     with (tmp_path / "big" / "model.safetensors").open("wb") as file:
         file.truncate(40 * 1024 * 1024)
     done = llmctl("run", recipe, "--runs", tmp_path / "runs", env=lab.env, code=3)
-    assert "disk.workdir.wrong: node1: " in done.stdout
+    assert "disk.workdir.wrong: node[1-2]: " in done.stdout
     assert "staging needs 40" in done.stdout
     allowed = ("--allow-drift", "disk.workdir.wrong")
     done = llmctl("run", recipe, "--runs", tmp_path / "runs", *allowed, env=lab.env, code=5)

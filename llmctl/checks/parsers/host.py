@@ -207,8 +207,8 @@ def sshd(out: str) -> dict[str, str]:
 
 
 def place(out: str) -> dict[str, str]:
-    """`stat -c '%i %z'` and `stat -f -c %T` of a folder: {type, mark}. The same mark on two nodes is the same folder:
-    no two local disks share inode and time of change."""
+    """`stat -c '%i %z'` and `stat -f -c %T` of a folder: {type, mark}. The same mark on two nodes, on a file system
+    that can be shared, is the same folder."""
     told = lines(out)
     if len(told) != 2 or not told[0].split()[0].isdecimal():
         raise ValueError("not what stat says")

@@ -21,8 +21,9 @@ _DRIVER_FILE = (
     "/usr/local/Ascend/driver/version.info",
     "/usr/local/npu/driver/version.info",
 )
+_HAS_SMI = "command -v npu-smi >/dev/null || { echo none; exit; }"
 _FIRST_NPU = "npu-smi info -m | awk '$1 ~ /^[0-9]+$/ {print $1; exit}'"
-_EACH_CHIP = "ls /dev | sed -n 's/^davinci\\([0-9][0-9]*\\)$/\\1/p' | sort -n"
+_EACH_NIC = "sed -n 's/^address_\\([0-9]*\\)=.*/\\1/p' /etc/hccn.conf 2>/dev/null | sort -n"
 _INFO = "*-linux/ascend_toolkit_install.info"
 
 
@@ -35,10 +36,10 @@ def _below_toolkits(*names: str) -> str:
 
 
 def _of_each_chip(question: str) -> str:
-    """hccn_tool's answer for every chip, one after the other; `none` where the tool is not there."""
-    ask = f"hccn_tool -i $i {question} -g 2>&1"
+    """hccn_tool's answer for every NPU with a network, one after the other; `none` where there is no such thing."""
+    each = f"for i in $n; do hccn_tool -i $i {question} -g 2>&1; done"
     return (
-        f"{_PATH}; command -v hccn_tool >/dev/null || {{ echo none; exit; }}; for i in $({_EACH_CHIP}); do {ask}; done"
+        f'{_PATH}; n=$({_EACH_NIC}); [ -n "$n" ] && command -v hccn_tool >/dev/null || {{ echo none; exit; }}; {each}'
     )
 
 
@@ -124,7 +125,7 @@ VENDOR = Vendor(
         ),
         Row(
             name="firmware.flashed", mode="ok", judge=_flashed, optional=True,
-            run=f'{_PATH}; [ -e /dev/davinci0 ] || {{ echo none; exit; }}; n=$({_FIRST_NPU}); '
+            run=f'{_PATH}; {_HAS_SMI}; n=$({_FIRST_NPU}); '
             'npu-smi info -t board -i "${n:-0}"',
             parse=or_none(ascend.board),
             source="`npu-smi info -t board` of the first NPU", why="the package was installed and never flashed",
@@ -198,7 +199,7 @@ VENDOR = Vendor(
         Row(
             name="accelerator.errors", mode="ok", severity=Severity.WARNING, optional=True,
             judge=counts_none("ECC errors"),
-            run=f'{_PATH}; [ -e /dev/davinci0 ] || {{ echo none; exit; }}; n=$({_FIRST_NPU}); '
+            run=f'{_PATH}; {_HAS_SMI}; n=$({_FIRST_NPU}); '
             'npu-smi info -t ecc -i "${n:-0}"',
             parse=lambda out: {} if out.strip() == "none" else ascend.ecc(out),
             source="`npu-smi info -t ecc`: double bit errors", why="memory of that NPU is failing",
