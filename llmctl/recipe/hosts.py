@@ -187,8 +187,7 @@ def expand_range(text: str, groups: Groups | None = None) -> list[str]:
         if text[1:] not in groups:
             raise UsageError(f"no group {text}", hint=f"there are {', '.join(sorted(groups)) or 'none'}")
         return list(groups[text[1:]])
-    counts = [(int(low), int(high)) for low, high in re.findall(r"([0-9]+)-([0-9]+)", text)]
-    if prod(max(1, high - low + 1) for low, high in counts) > MOST_NODES:
+    if prod(_count(inside) for inside in re.findall(r"\[([0-9,/-]+)\]", text)) > MOST_NODES:
         raise UsageError(f"{text!r} names more than {MOST_NODES} nodes")
     from ClusterShell.NodeSet import NodeSet, NodeSetException
 
@@ -199,6 +198,12 @@ def expand_range(text: str, groups: Groups | None = None) -> list[str]:
     if not names:
         raise UsageError(f"no group {text}", why="ClusterShell knows none of that name", hint="cluset -l lists them")
     return [str(name) for name in names]
+
+
+def _count(inside: str) -> int:
+    """About how many numbers a bracket names."""
+    ranges = re.findall(r"([0-9]+)-([0-9]+)", inside)
+    return inside.count(",") + 1 + sum(max(0, int(high) - int(low)) for low, high in ranges)
 
 
 def _duplicates(nodes: list[Node]) -> list[UsageError]:

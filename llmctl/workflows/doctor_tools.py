@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Iterable
 
+from llmctl.checks.parsers.host import pdsh as read_pdsh
 from llmctl.remote.openssh import STRICT
 from llmctl.workflows.doctor_values import BAD, WARN, Machine, Row, counted, row
 
@@ -56,20 +57,20 @@ def pdsh(m: Machine) -> Iterable[Row]:
     if m.pdsh.text is None:
         yield row("pdsh", "not installed; only launch.backend: pdsh and --via pdsh need it")
         return
-    version = re.search(r"pdsh-([0-9]+)\.([0-9]+)", m.pdsh.text)
-    modules = re.search(r"rcmd modules: ([a-z0-9_,]+)", m.pdsh.text)
-    default = re.search(r"\(default: (\w+)\)", m.pdsh.text)
-    if version is None or modules is None:
+    try:
+        tool = read_pdsh(m.pdsh.text)
+    except ValueError:
         yield row("pdsh", f"`pdsh -V` says {m.pdsh.text[:200]!r}", BAD, "install the package pdsh anew")
         return
-    found = f"{version[1]}.{version[2]}, can use {modules[1]}"
-    if (int(version[1]), int(version[2])) < FAIL_FAST:
+    found = f"{tool['version']}, default {tool['default'] or 'unknown'}"
+    if tuple(_numbers(tool["version"])) < FAIL_FAST:
         found += "; has no -k, so by hand one dead node leaves the others waiting"
-    if "ssh" not in modules[1].split(","):
-        yield row("pdsh", found, BAD, "install its ssh module (package pdsh-rcmd-ssh), or build it --with-ssh")
+    if not tool["ssh"]:
+        hint = "install its ssh module (package pdsh-rcmd-ssh), or build it --with-ssh"
+        yield row("pdsh", f"{found}; cannot use ssh", BAD, hint)
         return
     yield row("pdsh", found)
-    chosen = m.pdsh_environment.get("PDSH_RCMD_TYPE") or (default[1] if default else "rsh")
+    chosen = m.pdsh_environment.get("PDSH_RCMD_TYPE") or tool["default"] or "rsh"
     if chosen != "ssh":
         yield row("pdsh.rcmd", f"by hand pdsh uses {chosen}; llmctl tells it ssh", WARN, "export PDSH_RCMD_TYPE=ssh")
     else:

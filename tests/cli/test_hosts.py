@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from llmctl.recipe.hostlists import FORMATS
 from tests.conftest import RunLlmctl
 
 INVENTORY = """
@@ -55,6 +56,11 @@ def test_a_list_survives_a_walk_through_all_formats(tmp_path: Path, run_llmctl: 
         assert "warning" not in done.stderr
         before = name
     assert path.read_text() == text
+
+
+def test_the_help_names_every_format(run_llmctl: RunLlmctl) -> None:
+    told = run_llmctl("hosts", "convert", "--help", code=0).stdout
+    assert all(name in told for name in FORMATS)
 
 
 def test_standard_input_and_windows_lines(run_llmctl: RunLlmctl) -> None:

@@ -36,6 +36,10 @@ def test_ranges_are_expanded_in_order_with_their_zeros() -> None:
     assert {(node.user, node.port) for node in nodes[:4]} == {("root", 2222)}
 
 
+def test_many_small_ranges_are_no_large_one() -> None:
+    assert len(parse_nodes(["n[1-300,400-700,900]"])) == 602
+
+
 def test_groups_and_exclusions() -> None:
     groups = {"npu": ["node1", "node2", "node3"], "spare": ["node3"]}
     assert [node.name for node in parse_nodes(["node[1-8]!node3!node[5-6]"])] == [
@@ -62,6 +66,7 @@ def test_groups_and_exclusions() -> None:
         ("node[1-3]!node2=10.0.0.1", "cannot have one address"),
         ("node[1-999999999]", "more than 65536"),
         ("a[1-300]b[1-300]", "more than 65536"),
+        ("a[1-300]b[" + ",".join(map(str, range(300))) + "]", "more than 65536"),
         ("@npu[1-2]", "no group"),
     ],
 )

@@ -17,6 +17,7 @@ from llmctl.workflows.bug_pieces import ALL_LOGS, pieces
 from llmctl.workflows.manifest import first_manifest, note_state
 from llmctl.workflows.render import draft
 from tests.conftest import RunLlmctl
+from tests.engine.runs import INIT, rows, write_data
 
 TOKEN = "hf_" + "QwErTy12" * 4
 ODD = "pa ss'wo\"rd$HOME\\x 密码"
@@ -206,3 +207,33 @@ def test_half_a_secret_at_a_cut_is_not_taken(tmp_path: Path) -> None:
     log.write_text("a" * (64 * 1024 - 10) + TOKEN + "b" * 400_000 + TOKEN + "c" * (192 * 1024 - 10))
     (piece,) = pieces(tmp_path)
     assert set("".join(piece.parts)) == {"a", "c"}
+
+
+@pytest.mark.engine
+def test_a_real_run_is_packed_without_what_it_knew(tmp_path: Path, env: dict[str, str], run_llmctl: RunLlmctl) -> None:
+    write_data(tmp_path / "data", rows(8))
+    recipe = {
+        "name": "real",
+        "cluster": {
+            "device": "cpu",
+            "env": {"HF_TOKEN": ODD},
+            "activate": ["echo cloning with $HF_TOKEN", f"echo password: {URL}"],
+        },
+        "launch": {"backend": "local"},
+        "model": {"init": dict(INIT)},
+        "data": {"dir": "data", "datasets": ["numbers"], "cutoff_len": 64},
+        "train": {"max_steps": 2},
+    }
+    (tmp_path / "real.yaml").write_text(json.dumps(recipe))
+    env["LLMCTL_RUNS"] = str(tmp_path / "runs")
+    done = run_llmctl("run", tmp_path / "real.yaml", env=env, cwd=tmp_path, code=0)
+    (folder,) = (tmp_path / "runs").glob("real-*")
+    logs = "".join(path.read_text() for path in folder.glob("logs/*/*.log"))
+    assert URL in logs + done.stdout
+    run_llmctl("bug-report", "-o", tmp_path / "r.tar.gz", env=env, cwd=tmp_path, code=0)
+    files = unpacked(tmp_path / "r.tar.gz")
+    assert {"recipe.yaml", "manifest.json", "logs/localhost/rank0.log", "env/localhost.json"} <= files.keys()
+    assert '"record": "step"' in files["output/steps.jsonl"]
+    for name, text in files.items():
+        for secret in (ODD, json.dumps(ODD)[1:-1], URL, SHELL):
+            assert secret not in text, f"{secret} in {name}"

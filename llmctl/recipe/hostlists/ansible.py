@@ -10,7 +10,7 @@ from typing import Any
 
 from llmctl.errors import ManyErrors, UsageError
 from llmctl.recipe.hostlists.folding import Run, fold
-from llmctl.recipe.hostlists.inventory import PORT, UNGROUPED, Given, Inventory, host_variables
+from llmctl.recipe.hostlists.inventory import ALL, PORT, UNGROUPED, Given, Inventory, host_variables
 from llmctl.recipe.hostlists.lines import Mistake, Word
 from llmctl.recipe.hostlists.values import HostList
 from llmctl.recipe.hosts import MOST_NODES
@@ -72,6 +72,8 @@ class _Reader:
         self.source = source
         self.inventory = Inventory()
         self.group, self.kind = UNGROUPED, "hosts"
+        self.defined = {ALL, UNGROUPED}
+        self.only_variables: dict[str, Word] = {}
         self.mistakes: list[UsageError] = []
 
     def read(self, text: str) -> HostList:
@@ -79,6 +81,9 @@ class _Reader:
             content = line.strip()
             if content and content[0] not in "#;":
                 self._try(Word(content, number, len(line) - len(line.lstrip()) + 1))
+        for name in self.only_variables.keys() - self.defined:
+            what, hint = f"there is no group {name} whose variables these are", f"write [{name}] with its hosts"
+            self.mistakes.append(self.only_variables[name].mistake(what, hint).error(self.source))
         if not self.mistakes:
             try:
                 return self.inventory.as_list()
@@ -110,6 +115,10 @@ class _Reader:
             )
         self.group, self.kind = match["name"], match["kind"] or "hosts"
         self.inventory.group(self.group)
+        if self.kind == "vars":
+            self.only_variables.setdefault(self.group, line)
+        else:
+            self.defined.add(self.group)
 
     def _child(self, line: Word) -> None:
         name = re.split(r"\s+#", line.text)[0]
