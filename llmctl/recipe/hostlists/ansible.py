@@ -124,7 +124,7 @@ class _Reader:
         name = re.split(r"\s+#", line.text)[0]
         if not re.fullmatch(GROUP, name):
             raise line.mistake(f"{name!r} is no group", "one name a line")
-        self.inventory.group(self.group).children.setdefault(name, line)
+        self.inventory.group(self.group).children.setdefault(name, Word(name, line.line, line.column))
 
     def _host(self, line: Word) -> None:
         first, *rest = _shell_words(line)

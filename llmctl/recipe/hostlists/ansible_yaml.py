@@ -32,7 +32,7 @@ class AnsibleYaml:
             mark = error.problem_mark or error.context_mark
             where = f"{source}:{mark.line + 1}:{mark.column + 1}" if mark else source
             raise UsageError("is no YAML", where=where, why=str(error.problem or error.context)) from None
-        except (YAMLError, ValueError) as error:
+        except (YAMLError, ValueError, RecursionError) as error:
             raise UsageError("is no YAML", where=source, why=str(error)) from None
         inventory = Inventory()
         try:

@@ -3,8 +3,10 @@ other."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
 from typing import Any
 
 from llmctl.recipe.hostlists.lines import Word, plain_name, user_name, whole_number
@@ -53,23 +55,25 @@ class Inventory:
         """The group of that name, made when there is none."""
         return self.groups.setdefault(name, Group())
 
-    def members(self, name: str) -> Iterator[str]:
-        """All hosts of a group and of the groups in it."""
-        yield from self.groups[name].hosts
-        for child in self.groups[name].children:
-            yield from self.members(child)
-
     def as_list(self) -> HostList:
         """The hosts with the variables that hold for them. Raises Mistake for the first thing that is wrong."""
-        depths = self._depths()
-        members = {name: frozenset(self.members(name)) for name in self.groups if name != ALL}
-        inner = sorted(members, key=lambda name: (depths[name], name))
+        order = self._inner_first()
+        members: dict[str, frozenset[str]] = {}
+        for name in order:
+            group = self.groups[name]
+            members[name] = frozenset(group.hosts).union(*(members[child] for child in group.children))
+        depths = dict.fromkeys(order, 1)
+        for name in reversed(order):
+            for child in self.groups[name].children:
+                depths[child] = max(depths[child], depths[name] + 1)
+        outer_first = sorted((name for name in order if name != ALL), key=lambda name: (depths[name], name))
         hosts = []
         for name, own in self.hosts.items():
-            layers = [self.group(ALL).variables, *(self.groups[g].variables for g in inner if name in members[g]), own]
-            hosts.append(
-                _host(self.words[name], name, {key: given for layer in layers for key, given in layer.items()})
-            )
+            given = dict(self.group(ALL).variables)
+            for group_name in outer_first:
+                if name in members[group_name]:
+                    given |= self.groups[group_name].variables
+            hosts.append(_host(self.words[name], name, given | own))
         groups = {
             name: tuple(host for host in self.hosts if host in members[name])
             for name in self.groups
@@ -77,22 +81,21 @@ class Inventory:
         }
         return HostList(hosts=tuple(hosts), groups=groups)
 
-    def _depths(self) -> dict[str, int]:
-        """How deep each group lies at most. Raises Mistake for a group that is not there or lies in itself."""
-        depths = dict.fromkeys(self.groups, 1)
-
-        def go_down(name: str, above: tuple[str, ...]) -> None:
-            depths[name] = max(depths[name], len(above) + 1)
-            for child, word in self.groups[name].children.items():
+    def _inner_first(self) -> list[str]:
+        """The groups, each behind those that it holds. Raises Mistake for a group that is not there or lies in
+        itself."""
+        for group in self.groups.values():
+            for child, word in group.children.items():
                 if child not in self.groups:
                     raise word.mistake(f"there is no group {child}", f"write [{child}] with its hosts")
-                if child == name or child in above:
-                    raise word.mistake(f"the group {child} lies in itself")
-                go_down(child, (*above, name))
-
-        for name in list(self.groups):
-            go_down(name, ())
-        return depths
+        graph = {name: list(group.children) for name, group in self.groups.items()}
+        try:
+            return list(TopologicalSorter(graph).static_order())
+        except CycleError as error:
+            circle: list[str] = error.args[1]
+            words = [self.groups[outer].children[inner] for inner, outer in pairwise(circle)]
+            last = max(words, key=lambda word: word.line)
+            raise last.mistake(f"the group {last.text} lies in itself") from None
 
 
 def _host(word: Word, name: str, given: Mapping[str, Given]) -> Host:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from llmctl.errors import ManyErrors, UsageError
-from llmctl.recipe.hosts import Node, parse_nodes
 
 
 @dataclass(frozen=True)
@@ -44,11 +43,11 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def split_words(text: str, pattern: str = WORD, *, comment: str = "#") -> list[list[Word]]:
-    """The words of every line that has any; `comment` and what follows it on a line is left out."""
+def split_words(text: str, pattern: str = WORD) -> list[list[Word]]:
+    """The words of every line that has any; `#` and what follows it on a line is left out."""
     lines = []
     for number, line in enumerate(text.split("\n"), start=1):
-        content = line.split(comment, 1)[0]
+        content = line.split("#", 1)[0]
         words = [Word(found.group(), number, found.start() + 1) for found in re.finditer(pattern, content)]
         if words:
             lines.append(words)
@@ -92,15 +91,6 @@ def user_name(word: Word) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", word.text):
         raise word.mistake(f"{word.text!r} is no user name")
     return word.text
-
-
-def node_words(word: Word) -> tuple[Node, ...]:
-    """The nodes of one word in llmctl's own form. Raises Mistake."""
-    try:
-        return parse_nodes([word.text])
-    except ManyErrors as errors:
-        first = errors.errors[0]
-        raise word.mistake(first.what, first.hint) from None
 
 
 def refuse_twice(words: Sequence[tuple[str, Word]], source: str) -> None:

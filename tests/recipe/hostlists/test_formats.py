@@ -166,6 +166,13 @@ def test_a_group_that_is_only_named_in_yaml_may_be_defined_later() -> None:
     assert hosts.groups == {"a": ("n1",), "b": ("n1",)}
 
 
+def test_groups_in_groups_in_groups_take_no_forever() -> None:
+    levels = [f"[a{n}:children]\na{n + 1}\nb{n + 1}\n[b{n}:children]\na{n + 1}\nb{n + 1}\n" for n in range(40)]
+    hosts = read("ansible", "".join(levels) + "[a40]\nn1\n[b40]\nn2\n[a0:vars]\nx=0\n[a40:vars]\nx=40\n")
+    assert hosts.groups["a0"] == ("n1", "n2")
+    assert [host.variables["x"] for host in hosts.hosts] == [40, 0]
+
+
 @pytest.mark.parametrize(
     ("name", "text", "where"),
     [
@@ -197,6 +204,11 @@ def test_a_group_that_is_only_named_in_yaml_may_be_defined_later() -> None:
 )  # fmt: skip
 def test_every_mistake_has_its_place(name: str, text: str, where: list[str]) -> None:
     assert places(name, text) == where
+
+
+def test_yaml_that_nests_without_end_is_told() -> None:
+    with pytest.raises(UsageError, match="is no YAML"):
+        read("ansible-yaml", "[" * 5000)
 
 
 @pytest.mark.parametrize(
