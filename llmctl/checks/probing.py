@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from llmctl.checks.facts import Fact
@@ -46,15 +46,24 @@ def answer(out: str) -> dict[str, Any] | None:
     return told
 
 
-def facts(node: str, rows: Sequence[Row], told: Mapping[str, Any]) -> list[Fact]:
-    """One fact a row. A command that failed, or text that is not understood, is a fact without a value."""
+Parsed = dict[tuple[Callable[[str], Any], str], Any]
+"""(parser, output) -> value, of what was parsed before: most nodes say the same, and then share one value."""
+
+
+def facts(node: str, rows: Sequence[Row], told: Mapping[str, Any], parsed: Parsed | None = None) -> list[Fact]:
+    """One fact a row. A command that failed, or text that is not understood, is a fact without a value. `parsed` is
+    kept between nodes."""
+    parsed = {} if parsed is None else parsed
     found = []
     for row in rows:
         result = told["commands"][_key(row)]
         value, error = None, None
         if result["code"] == 0:
             try:
-                value = row.parse(result["out"])
+                key = row.parse, result["out"]
+                if key not in parsed:
+                    parsed[key] = row.parse(result["out"])
+                value = parsed[key]
             except (ValueError, KeyError, IndexError, TypeError) as problem:
                 error = str(problem) or type(problem).__name__
         else:

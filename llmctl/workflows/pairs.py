@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,13 +39,13 @@ def ask_pairs(
     ports = {name: port for name in names if (port := free_port(values, name)) is not None}
     patience = NETWORK_SECONDS * (1 + len(names) // 64)
     callers = {name: _peers(names, place) for place, name in enumerate(names)}
+    due = Counter(peer for peers in callers.values() for peer in peers)
     asks = {}
     for name in names:
         rows = [*(_logins(nodes, recipe) if name == first else []), *_path_mtu(values, name, addresses, first)]
         network: dict[str, Any] = {"resolve": _asked_names(names, name)}
         if name in ports:
-            due = sum(name in peers for peers in callers.values())
-            network["listen"] = {"port": ports[name], "peers": due, "seconds": patience}
+            network["listen"] = {"port": ports[name], "peers": due[name], "seconds": patience}
         network["connect"] = [
             {"peer": peer, "name": addresses.get(peer, peer), "port": ports[peer], "seconds": NETWORK_SECONDS - 1}
             for peer in callers[name]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from llmctl.recipe.hosts import Node
 from llmctl.recipe.schema import Recipe
@@ -26,12 +26,11 @@ def test_the_first_node_tries_the_logins_that_pdsh_will_make() -> None:
     )
     asked: dict[str, list[str]] = {}
 
-    def ask(programs: Mapping[str, str]) -> list[Outcome[str, Answered]]:
+    def ask(programs: Mapping[str, str], _done: Callable[[Outcome[str, Answered]], None]) -> None:
         for node, text in programs.items():
             (encoded,) = re.findall(r'\nmain\("(.*)"\)\n', text)
             commands = json.loads(base64.b64decode(encoded))["commands"].values()
             asked[node] = [command["run"] for command in commands if command["run"].startswith("ssh ")]
-        return []
 
     ask_pairs(ask, [Node(name="a"), Node(name="b")], [], recipe)
     assert [command.partition("ConnectTimeout=8 ")[2] for command in asked["a"]] == [

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -117,7 +118,7 @@ def test_a_secret_is_nowhere_but_in_the_private_file_that_needs_it(
     watch.secrets = {**watch.secrets, "our key": key_lines(own_key), "the node's key": key_lines(node_key)}
 
     launch = {"backend": backend, "launcher": "torchrun" if backend == "ssh" else "deepspeed"}
-    more = {"deepspeed": {"stage": 2}} if backend == "pdsh" else {}
+    more: dict[str, Any] = {"deepspeed": {"stage": 2}} if backend == "pdsh" else {}
     recipe = write_recipe(tmp_path, lab, launch=launch, cluster={"env": {"HF_TOKEN": VALUE}}, **more)
     facts, runs = tmp_path / "facts.json", tmp_path / "runs"
     quietly(lab, watch, "check", recipe, "--save", facts, "--facts", "--verbose")
