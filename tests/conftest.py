@@ -18,7 +18,7 @@ from tests.lab import Lab
 STRICT = os.environ.get("LLMCTL_CI") == "1"
 """Set by `.ci/run`: what tests need from the system is there, so no test may skip for the lack of it."""
 
-INSTALLED = re.compile(r"\b(sshd|pdsh|needs root|needs torch|no lab|node lab|iproute2|rsync)\b")
+INSTALLED = re.compile(r"\b(sshd|pdsh|needs root|needs torch|no lab|node lab|iproute2|rsync|sudo)\b")
 
 RunLlmctl = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,7 +62,7 @@ def setup_nodes(
         user=user,
         port=port,
         identity=identity,
-        password=lambda: None if check else _password(password_file, asks=asks),
+        password=cache(lambda: None if check else _password(password_file, asks=asks)),
         password_of=lambda node: None if check else _password(None, asks=asks, node=node),
         settings=settings,
         first_contact=FirstContact(

@@ -10,6 +10,7 @@ from typing import Any
 from llmctl.errors import NodeError
 from llmctl.remote.edits import diff, with_block, with_hosts, with_keys, with_stanzas, without_keys
 from llmctl.remote.nodefiles import HOSTS, KEY, KNOWN_HOSTS, NodeFiles, write_home_file, write_hosts
+from llmctl.remote.secret import Secret
 from llmctl.remote.transport import Transport
 
 KEYS = ".ssh/authorized_keys"
@@ -105,14 +106,17 @@ def _union(old: Sequence[str], new: Sequence[str]) -> list[str]:
     return list(dict.fromkeys([*old, *new]))
 
 
-def carry_out(transport: Transport, files: NodeFiles, edits: Sequence[Edit]) -> None:
-    """Write the edits; /etc/hosts only with the right to. Raises NodeError when a file cannot be written."""
+def carry_out(
+    transport: Transport, files: NodeFiles, edits: Sequence[Edit], *, sudo_password: Secret | None = None
+) -> None:
+    """Write the edits; /etc/hosts only with the right to, which `sudo_password` may give. Raises NodeError when a file
+    cannot be written."""
     for edit in edits:
         if edit.after is None:
             continue
         if edit.name == HOSTS:
-            if files.uid == 0 or files.sudo:
-                write_hosts(transport, edit.after, sudo=files.uid != 0)
+            if files.uid == 0 or files.sudo or sudo_password:
+                write_hosts(transport, edit.after, sudo=files.uid != 0, password=sudo_password)
         else:
             write_home_file(transport, edit.name, edit.after)
     if any(edit.name.startswith(".ssh/") for edit in edits) and files.ssh_dir_mode not in (None, "700"):

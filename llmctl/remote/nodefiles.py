@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from llmctl.errors import NodeError
+from llmctl.remote.secret import Secret
 from llmctl.remote.transport import Transport
 
 KEY = "llmctl_ed25519"
@@ -105,13 +106,33 @@ def write_home_file(transport: Transport, name: str, text: str) -> None:
     _must(transport, script, text, f"~/{name}")
 
 
-def write_hosts(transport: Transport, text: str, *, sudo: bool) -> None:
-    """Write /etc/hosts: renamed into place, or written in place where it is a mount (containers)."""
+def write_hosts(transport: Transport, text: str, *, sudo: bool, password: Secret | None = None) -> None:
+    """Write /etc/hosts: renamed into place, or written in place where it is a mount (containers). With `sudo`, as root;
+    `password` where sudo asks for one."""
     script = (
         f"t={HOSTS}.llmctl-new; cp -p {HOSTS} $t 2>/dev/null || cp {HOSTS} $t && cat > $t && "
         f"{{ mv -f $t {HOSTS} 2>/dev/null || {{ cat $t > {HOSTS} && rm -f $t; }}; }} || {{ rm -f $t; exit 1; }}"
     )
-    _must(transport, f"sudo -n sh -c {shlex.quote(script)}" if sudo else script, text, HOSTS)
+    if password is not None:
+        _must(transport, _with_password(script), f"{password.reveal()}\n{_AFTER}\n{text}", HOSTS)
+    else:
+        _must(transport, f"sudo -n sh -c {shlex.quote(script)}" if sudo else script, text, HOSTS)
+
+
+def sudo_takes(transport: Transport, password: Secret) -> bool:
+    """Whether sudo makes this login root with `password`."""
+    given = f"{password.reveal()}\n{_AFTER}\n"
+    return transport.run(_with_password("true"), stdin=given.encode(), timeout=30).ok
+
+
+_AFTER = "llmctl-after-the-password"
+
+
+def _with_password(script: str) -> str:
+    """Run a script by a sudo that takes the password from the first line of standard input. A sudo that did not ask
+    would leave that line to the script, which then writes nothing."""
+    guarded = f'IFS= read -r line; [ "$line" = {_AFTER} ] || exit 1; {script}'
+    return f"sudo -k -S -p '' sh -c {shlex.quote(guarded)}"
 
 
 def _must(transport: Transport, script: str, text: str, name: str) -> None:

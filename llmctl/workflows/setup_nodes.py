@@ -14,8 +14,19 @@ from llmctl.remote.inventory import Entry, load_inventory, save_inventory
 from llmctl.remote.nodefiles import HOSTS, KEY, read_files
 from llmctl.workflows.setup_env import EnvWish, differences, drop_environment, environments
 from llmctl.workflows.setup_result import Setup
-from llmctl.workflows.setup_steps import close, each, log_in_all, look, make_node_pair, meet, own_pair, prove, write
-from llmctl.workflows.setup_values import Login, Member, Mode, Wishes
+from llmctl.workflows.setup_steps import (
+    become_root,
+    close,
+    each,
+    log_in_all,
+    look,
+    make_node_pair,
+    meet,
+    own_pair,
+    prove,
+    write,
+)
+from llmctl.workflows.setup_values import Login, Member, Wishes
 
 
 def setup_nodes(nodes: Sequence[Node], wishes: Wishes, environment: EnvWish | None = None) -> Setup:
@@ -59,7 +70,12 @@ def remove_nodes(nodes: Sequence[Node], wishes: Wishes) -> Setup:
     try:
         meet(members, wishes)
         log_in_all(members, wishes)
-        each(members, lambda member: _remove(member, inventory.get(member.name), wishes.mode))
+        each(members, lambda member: _plan_to_remove(member, inventory.get(member.name)))
+        if wishes.mode == "apply":
+            for member in members:  # one after the other: the person may be asked
+                if member.error is None and HOSTS in member.changes:
+                    become_root(member, {member.name: ""}, wishes)
+            each(members, lambda member: _remove(member, inventory.get(member.name)))
     finally:
         close(members)
     if wishes.mode == "apply":
@@ -89,19 +105,28 @@ def _members(nodes: Sequence[Node], wishes: Wishes) -> list[Member]:
     ]
 
 
-def _remove(member: Member, entry: Entry | None, mode: Mode) -> None:
-    files = read_files(member.link)
-    added = dict(entry.added) if entry else {}
-    edits = plan_removal(files, added, member.name)
+def _plan_to_remove(member: Member, entry: Entry | None) -> None:
+    """Look at the node and note what would go."""
+    member.files = read_files(member.link)
+    added = entry.added if entry else {}
+    edits = plan_removal(member.files, added, member.name)
     member.changes += [edit.name if edit.name == HOSTS else f"~/{edit.name}" for edit in edits]
     member.diffs += [edit.diff for edit in edits]
     if added.get("pair"):
         member.changes.append(f"~/.ssh/{KEY}")
     member.changes += added.get("envs", {})
-    if mode == "apply":
-        for path, folders in added.get("envs", {}).items():
-            drop_environment(member, path, folders)
-        if any(edit.name == HOSTS for edit in edits) and not (files.uid == 0 or files.sudo):
-            raise NodeError(f"{HOSTS} needs root, and sudo asks for a password", where=member.name)
-        carry_out(member.link, files, edits)
-        clean_up(member.link, edits, added)
+
+
+def _remove(member: Member, entry: Entry | None) -> None:
+    added = entry.added if entry else {}
+    for path, folders in added.get("envs", {}).items():
+        drop_environment(member, path, folders)
+    if HOSTS in member.changes and not member.may_be_root:
+        raise NodeError(
+            f"{HOSTS} needs root, and sudo asks for a password or is not there",
+            where=member.name,
+            hint=f"llmctl setup-nodes {member.name} --remove --password-file FILE",
+        )
+    edits = plan_removal(member.found, added, member.name)
+    carry_out(member.link, member.found, edits, sudo_password=member.sudo_password)
+    clean_up(member.link, edits, added)

@@ -21,7 +21,7 @@ from llmctl.remote.firstcontact import decide
 from llmctl.remote.hostkeys import HostKey, remember
 from llmctl.remote.inventory import Entry, load_inventory, save_inventory
 from llmctl.remote.login import Credentials, own_key
-from llmctl.remote.nodefiles import HOSTS, KEY, KNOWN_HOSTS, make_pair, read_files
+from llmctl.remote.nodefiles import HOSTS, KEY, KNOWN_HOSTS, make_pair, read_files, sudo_takes
 from llmctl.remote.openssh import complaint, node_config
 from llmctl.remote.secret import Secret, read_password
 from llmctl.workflows.setup_values import Login, Member, Mode, Wishes
@@ -101,6 +101,7 @@ def log_in_all(members: list[Member], wishes: Wishes) -> None:
             if password is not None:
                 credentials = Credentials(password=password, only_own_key=True)
             member.transport = open_target(member.target, credentials=credentials, verify=_pinned(member.key))
+            member.password = password
 
         return work
 
@@ -190,6 +191,9 @@ def write(members: list[Member], sources: Sequence[Member], public: str, wishes:
             addresses[member.name] = address
         elif wishes.hosts:
             member.notes.append(f"{member.target.address} is no address that other nodes could use: not in {HOSTS}")
+    if wishes.mode == "apply" and wishes.hosts:
+        for member in alive:  # one after the other: the person may be asked
+            become_root(member, addresses, wishes)
     config = node_config([member.target for member in alive], f"~/.ssh/{KEY}", f"~/.ssh/{KNOWN_HOSTS}")
     known = {member.target.label: f"{member.key.kind} {member.key.blob}" for member in alive if member.key}
     keys = [public, *(member.public_key for member in sources if member.public_key)]
@@ -211,13 +215,24 @@ def write(members: list[Member], sources: Sequence[Member], public: str, wishes:
         _tell(member, edits, wanted)
         if wishes.mode == "apply":  # recorded first: a write that breaks off must be removable too
             entries[member.name] = replace(entry, added=record(member.found, edits, blobs, entry.added))
-            carry_out(member.link, member.found, edits)
+            carry_out(member.link, member.found, edits, sudo_password=member.sudo_password)
 
     try:
         each(alive, one)
     finally:
         if wishes.mode == "apply" and entries:
             save_inventory({**load_inventory(), **entries})
+
+
+def become_root(member: Member, addresses: Mapping[str, str], wishes: Wishes) -> None:
+    """Find the password that sudo takes, where /etc/hosts must change and only that is missing."""
+    lines = {tuple(line.split()[:2]) for line in member.found.text(HOSTS).splitlines()}
+    if member.may_be_root or all((address, name) in lines for name, address in addresses.items()):
+        return
+    file = _own_file(member, wishes)
+    password = member.password or (read_password(file) if file else wishes.password())
+    if password is not None and sudo_takes(member.link, password):
+        member.sudo_password = password
 
 
 def _entry(member: Member, added: dict[str, Any]) -> Entry:
@@ -231,10 +246,11 @@ def _entry(member: Member, added: dict[str, Any]) -> Entry:
 
 def _tell(member: Member, edits: Sequence[Edit], wanted: Wanted) -> None:
     """Note what changes, and what only a person can do."""
-    may_hosts = member.found.uid == 0 or member.found.sudo
     for edit in edits:
-        if edit.name == HOSTS and not may_hosts:
-            member.notes.append(f"{HOSTS} needs root, and sudo asks for a password; add it by hand:\n{edit.diff}")
+        if edit.name == HOSTS and not member.may_be_root:
+            member.notes.append(
+                f"{HOSTS} needs root, and sudo asks for a password or is not there; add it by hand:\n{edit.diff}"
+            )
             continue
         member.changes.append(edit.name if edit.name == HOSTS else f"~/{edit.name}")
         member.diffs.append(edit.diff)

@@ -28,7 +28,7 @@ class Wishes:
     port: int | None = None
     identity: Path | None = None
     password: Callable[[], Secret | None] = lambda: None
-    """Gives the password when a node needs one; called at most once, after the host keys were verified."""
+    """Gives the password when a node needs one, always the same; called after the host keys were verified."""
     password_of: Callable[[str], Secret | None] = lambda _: None
     """Gives the password of one node on which the common one was refused, or None."""
     settings: Mapping[str, Settings] = field(default_factory=dict)
@@ -58,6 +58,10 @@ class Member:
     files: NodeFiles | None = None
     key: HostKey | None = None
     transport: SshTransport | None = None
+    password: Secret | None = None
+    """The one that it was logged in with."""
+    sudo_password: Secret | None = None
+    """The one that sudo takes there."""
     public_key: str = ""
     made_pair: bool = False
 
@@ -70,6 +74,11 @@ class Member:
     def python(self) -> str:
         """The interpreter on the node."""
         return (self.entry.python if self.entry else None) or "python3"
+
+    @property
+    def may_be_root(self) -> bool:
+        """Whether files of root can be written there."""
+        return self.found.uid == 0 or self.found.sudo or self.sudo_password is not None
 
     @property
     def link(self) -> SshTransport:

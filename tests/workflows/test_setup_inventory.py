@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -116,3 +117,41 @@ def test_at_a_terminal_a_node_with_another_password_is_asked_for_by_name(fresh_l
     assert code == 0, shown
     assert "password on node1" not in shown
     assert "another one" not in shown
+
+
+@pytest.mark.skipif(shutil.which("sudo") is None, reason="sudo is not installed")
+@pytest.mark.parametrize("rule", ["dev ALL=(ALL) ALL", "dev ALL=(ALL) NOPASSWD: ALL"])
+def test_sudo_writes_the_names_and_takes_them_away(
+    fresh_lab: FreshLab, run_llmctl: RunLlmctl, tmp_path: Path, rule: str
+) -> None:
+    lab = fresh_lab(count=2)
+    for number, node in enumerate(lab.nodes):
+        with_dev(lab, number, "it's secret")
+        lab.write(node, "/etc/sudoers.d/dev", rule + "\n", mode="440")
+    before = [lab.read(node, "/etc/hosts") for node in lab.nodes]
+    password = private(tmp_path / "password", "it's secret\n")
+    specs = [f"dev@{node.name}={node.address}" for node in lab.nodes]
+    done = result(run_llmctl, lab, *specs, "--password-file", password)
+    assert all("/etc/hosts" in node["changes"] for node in done["nodes"])
+    assert all("add it by hand" not in note for node in done["nodes"] for note in node["notes"])
+    assert all(lab.exec(node, "getent hosts node1 node2").ok for node in lab.nodes)
+    held = [
+        lab.exec(node, "cat /etc/hosts; ls -A /run/sudo/ts 2>/dev/null; grep -r secret /var/log").stdout
+        for node in lab.nodes
+    ]
+    assert all("secret" not in text for text in held)
+    result(run_llmctl, lab, "node1", "node2", "--remove", "--password-file", password)
+    assert [lab.read(node, "/etc/hosts") for node in lab.nodes] == before
+
+
+@pytest.mark.skipif(shutil.which("sudo") is None, reason="sudo is not installed")
+def test_a_login_without_the_right_to_sudo_is_told_what_to_add(
+    fresh_lab: FreshLab, run_llmctl: RunLlmctl, tmp_path: Path
+) -> None:
+    lab = fresh_lab(count=1)
+    with_dev(lab, 0, "it's secret")
+    before = lab.read(lab.nodes[0], "/etc/hosts")
+    password = private(tmp_path / "password", "it's secret\n")
+    done = result(run_llmctl, lab, f"dev@node1={lab.nodes[0].address}", "--password-file", password)
+    assert f"+{lab.nodes[0].address}\tnode1" in done["nodes"][0]["notes"][0]
+    assert lab.read(lab.nodes[0], "/etc/hosts") == before
