@@ -13,6 +13,7 @@ from llmctl.remote.hostsettings import remembered
 from llmctl.remote.inventory import Entry, load_inventory, save_inventory
 from llmctl.remote.nodefiles import HOSTS, KEY, read_files
 from llmctl.workflows.setup_env import EnvWish, differences, drop_environment, environments
+from llmctl.workflows.setup_proof import prove
 from llmctl.workflows.setup_result import Setup
 from llmctl.workflows.setup_steps import (
     become_root,
@@ -23,7 +24,6 @@ from llmctl.workflows.setup_steps import (
     make_node_pair,
     meet,
     own_pair,
-    prove,
     write,
 )
 from llmctl.workflows.setup_values import Login, Member, Wishes

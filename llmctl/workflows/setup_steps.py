@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import shlex
 import socket
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from llmctl.errors import HostKeyError, NodeError, UsageError
+from llmctl.errors import HostKeyError, UsageError
 from llmctl.remote.account import Edit, Wanted, carry_out, plan_setup, record
 from llmctl.remote.connect import Target, open_target, peek
 from llmctl.remote.edits import other_mappings
@@ -22,9 +21,9 @@ from llmctl.remote.hostkeys import HostKey, remember
 from llmctl.remote.inventory import Entry, load_inventory, save_inventory
 from llmctl.remote.login import Credentials, own_key
 from llmctl.remote.nodefiles import HOSTS, KEY, KNOWN_HOSTS, make_pair, read_files, sudo_takes
-from llmctl.remote.openssh import complaint, node_config
+from llmctl.remote.openssh import node_config
 from llmctl.remote.secret import Secret, read_password
-from llmctl.workflows.setup_values import Login, Member, Mode, Wishes
+from llmctl.workflows.setup_values import Member, Mode, Wishes
 
 OLDEST_PYTHON = (3, 6)
 _GIVE_LOGIN = "give --password-file FILE or --identity KEY, or run it at a terminal to be asked"
@@ -82,7 +81,9 @@ def meet(members: list[Member], wishes: Wishes) -> None:
             remember(member.target.label, member.key)
 
 
-def _pinned(expected: HostKey | None) -> Callable[[Target, HostKey], None]:
+def pinned(expected: HostKey | None) -> Callable[[Target, HostKey], None]:
+    """Accepts this one host key."""
+
     def verify(target: Target, key: HostKey) -> None:
         if key != expected:
             raise HostKeyError("the host key changed between two connections", where=target.node.name)
@@ -100,7 +101,7 @@ def log_in_all(members: list[Member], wishes: Wishes) -> None:
             credentials = Credentials(identity=wishes.identity)
             if password is not None:
                 credentials = Credentials(password=password, only_own_key=True)
-            member.transport = open_target(member.target, credentials=credentials, verify=_pinned(member.key))
+            member.transport = open_target(member.target, credentials=credentials, verify=pinned(member.key))
             member.password = password
 
         return work
@@ -264,58 +265,3 @@ def _ip(target: Target) -> str | None:
     except (OSError, ValueError):
         return None
     return None if address.is_loopback else str(address)
-
-
-def prove(members: Sequence[Member], sources: Sequence[Member]) -> list[Login]:
-    """Every promised login, each by a new connection that can ask nothing."""
-
-    def from_launcher(member: Member) -> None:
-        open_target(member.target, credentials=Credentials(only_own_key=True), verify=_pinned(member.key)).close()
-
-    alive = [member for member in members if member.error is None]
-    logins = [
-        Login(source="launcher", node=outcome.item.name, error=outcome.error)
-        for outcome in fan_out(alive, from_launcher)
-    ]
-    able = [member for member in sources if member.error is None]
-    for outcome in fan_out(able, lambda source: _from_node(source, alive)):
-        if outcome.error is not None:
-            outcome.item.error = outcome.error
-        logins += outcome.value or []
-    return logins
-
-
-_TRY = """try() {
-for pause in 1 2 4 0; do
-  out=$(ssh -o BatchMode=yes -o ConnectTimeout=10 -- "$1" true </dev/null 2>&1); code=$?
-  case $code:$out in
-    255:*kex_exchange*|255:*reset*|255:*"closed by"*) sleep $pause;;
-    *) break;;
-  esac
-done
-printf '%s\\nmark %s %s\\n' "$out" "$1" "$code"
-}
-"""
-"""A server that is asked by many nodes at once drops some connections (MaxStartups): these are tried again."""
-
-
-def _from_node(source: Member, targets: Sequence[Member]) -> list[Login]:
-    if not source.found.ssh:
-        error = NodeError("ssh is not installed there", where=source.name, hint="install the OpenSSH client")
-        return [Login(source=source.name, node=member.name, error=error) for member in targets]
-    names = [shlex.quote(member.name) for member in targets]
-    script = _TRY + "\n".join(f"try {name} > $d/{i} &" for i, name in enumerate(names))
-    numbers = " ".join(str(i) for i in range(len(targets)))
-    script = f'd=$(mktemp -d) || exit 1\n{script}\nwait\ncd $d && cat {numbers}; rm -r "$d"'
-    collected = source.link.run(script, timeout=120)
-    parts = re.split(r"\nmark \S+ (\d+)\n", collected.stdout)
-    if len(parts) != 2 * len(targets) + 1:
-        raise NodeError("proving its logins failed", where=source.name, why=collected.stderr.strip()[-300:])
-    return [
-        Login(
-            source=source.name,
-            node=member.name,
-            error=None if code == "0" else complaint(member.name, f"from {source.name}: {text}"),
-        )
-        for member, text, code in zip(targets, parts[0::2], parts[1::2], strict=False)
-    ]
