@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from llmctl.checks.rows import Row
+from llmctl.checks.rows import DEEP_SECONDS, Row
 from llmctl.quoting import sh_quote
 from llmctl.resources import onnode_text
 
@@ -21,6 +21,7 @@ def path_rows(places: Mapping[str, Sequence[str]], *, deep: bool = False) -> lis
             name=f"{kind}.files",
             run=f'"$LLMCTL_PYTHON" -c {sh_quote(onnode_text("digests.py"))} {mode} {" ".join(map(sh_quote, paths))}',
             parse=_files,
+            seconds=DEEP_SECONDS if deep else None,
             must=f"{KEYS[kind]} is not on the node: {', '.join(paths)}",
             source=f"`{KEYS[kind]}`: SHA-256 of every file, the commit; of weights over 16 MiB their size and the "
             "header of safetensors, all of them with --deep",

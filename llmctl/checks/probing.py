@@ -12,18 +12,31 @@ from llmctl.checks.rows import Row
 
 TIMEOUT = 15.0
 """Seconds for one command on a node."""
+BUDGET = 30.0
+"""Seconds for all commands on a node: a check tells within a minute what hangs there."""
 MARKS = ("LLMCTL-PROBE-BEGIN", "LLMCTL-PROBE-END")
 
 
 def request(
-    rows: Sequence[Row], *, activation: str | None, ports: Sequence[int], shell: str = "bash", **network: Any
+    rows: Sequence[Row],
+    *,
+    activation: str | None,
+    ports: Sequence[int],
+    shell: str = "bash",
+    budget: float = BUDGET,
+    **network: Any,
 ) -> dict[str, Any]:
-    """What the probe is asked. Rows with the same command share one run of it; `shell` runs the activation."""
-    commands = {_key(row): {"run": row.run, "env": row.env and activation is not None} for row in rows}
+    """What the probe is asked. Rows with the same command share one run of it; `shell` runs the activation; `budget`
+    is the seconds for all commands, unless one may take longer by itself."""
+    commands = {
+        _key(row): {"run": row.run, "env": row.env and activation is not None, "timeout": row.seconds or TIMEOUT}
+        for row in rows
+    }
     return {
         "activation": activation,
         "shell": shell,
         "timeout": TIMEOUT,
+        "budget": max([budget, *(row.seconds for row in rows if row.seconds)]),
         "commands": commands,
         "ports": list(ports),
         **network,

@@ -10,7 +10,7 @@ from typing import Any
 from llmctl.checks import compat
 from llmctl.checks.facts import Severity
 from llmctl.checks.parsers.python import conda_packages
-from llmctl.checks.rows import Complaint, Row, Wanted, minor_differs
+from llmctl.checks.rows import DEEP_SECONDS, Complaint, Row, Wanted, minor_differs
 from llmctl.quoting import sh_quote
 from llmctl.resources import onnode_text
 
@@ -74,7 +74,7 @@ def python_rows(python: str, *, engine: bool, deepspeed: bool = False, lora: boo
             remedy="copy the edited files to all nodes, or install the packages again",
         ),
         row(
-            "python.edited_deep", _part("edited"), run=f"{script} deep {names}", deep=True,
+            "python.edited_deep", _part("edited"), run=f"{script} deep {names}", deep=True, seconds=DEEP_SECONDS,
             grade=lambda _: Severity.ERROR, judge=_edited, severity=Severity.ERROR,
             source="the same, SHA-256 of every file", why="the same",
             remedy="copy the edited files to all nodes, or install the packages again",

@@ -10,6 +10,7 @@ from typing import Any
 
 from llmctl.checks import environment, python_env
 from llmctl.checks.addresses import known
+from llmctl.checks.collective import judge_collective
 from llmctl.checks.environment import environment_rows
 from llmctl.checks.facts import Fact, Finding, Severity
 from llmctl.checks.host import host_rows
@@ -146,6 +147,7 @@ def findings(
         )
         if question.asks(finding.code)
     ]
+    found += judge_collective(known(facts), [node.name for node in nodes])
     return sorted(found, key=lambda finding: list(Severity).index(finding.severity))
 
 

@@ -10,6 +10,9 @@ from llmctl.checks.facts import Severity
 
 Mode = Literal["eq", "ok", "distinct", "told"]
 
+DEEP_SECONDS = 3600.0
+"""How long it may take to read every byte of weights, or of a site-packages folder."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
@@ -57,6 +60,8 @@ class Row:
     """Asked on the first node alone."""
     deep: bool = False
     """Asked only with --deep."""
+    seconds: float | None = None
+    """How long it may take; None: as long as any command."""
     remedy: str = ""
     source: str = ""
     """What is read, in words, for the documentation."""

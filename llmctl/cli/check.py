@@ -21,6 +21,7 @@ def check(
     save: Path | None = typer.Option(None, help="Write the facts to this file, for --baseline and for judging again."),
     baseline: Path | None = typer.Option(None, help="Hold every node against these saved facts."),
     deep: bool = typer.Option(False, "--deep", help="Read whole weights and every file of the core packages."),
+    collective: bool = typer.Option(False, "--collective", help="Let the ranks of the recipe meet for one all_reduce."),
     only: list[str] = typer.Option([], metavar="NAME", help="Only these facts: driver, python, disk.tmp; repeatable."),
     via: str = typer.Option("ssh", help="ssh or pdsh: how the nodes are asked."),
     facts: bool = typer.Option(False, "--facts", help="Show every fact, nodes with the same value together."),
@@ -42,7 +43,7 @@ def check(
     with watching(quiet=as_json) as watch:
         result = check_words(
             what, device=device, baseline=baseline, via_pdsh=via == "pdsh", deep=deep,
-            only=[name for names in only for name in names.split(",")], watch=watch,
+            only=[name for names in only for name in names.split(",")], collective=collective, watch=watch,
         )  # fmt: skip
     if save is not None:
         save_facts(save, result.question, result.nodes, result.facts)

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from llmctl.checks.addresses import known
 from llmctl.checks.environment import SECRET
 from llmctl.checks.facts import Fact, Finding, Severity
-from llmctl.checks.probing import facts, request
+from llmctl.checks.probing import Parsed, facts, request
 from llmctl.checks.question import ACTIVATION, ALWAYS, KINDS, Question, findings
 from llmctl.errors import LlmctlError, NodeError, UsageError
 from llmctl.recipe.hosts import Node, parse_nodes
@@ -22,6 +23,7 @@ from llmctl.remote.local import LocalTransport
 from llmctl.remote.transport import Transport
 from llmctl.render.files import entering, environment, shell_of
 from llmctl.workflows.asking import Ask, ask_all, by_pdsh, by_transport
+from llmctl.workflows.collective import ask_collective
 from llmctl.workflows.facts_file import load_saved
 from llmctl.workflows.pairs import ask_pairs
 from llmctl.workflows.render import Draft, draft
@@ -124,6 +126,7 @@ def check_words(
     via_pdsh: bool = False,
     deep: bool = False,
     only: Sequence[str] = (),
+    collective: bool = False,
     watch: Watch = lambda _node, _state: None,
 ) -> CheckResult:
     """`llmctl check`: one recipe, nodes, or a file of saved facts. Nodes that cannot be reached are told in `errors`;
@@ -135,7 +138,7 @@ def check_words(
         kept = tuple(fact for fact in saved if question.asks(fact.name) or fact.name in ALWAYS)
         judged = _judge(question, nodes, kept, against)
         return CheckResult(question=question, nodes=nodes, facts=kept, findings=tuple(judged))
-    recipe = None
+    recipe = planned = None
     if _is_recipe(words):
         planned = draft(words[0])
         recipe, nodes, question = planned.loaded.recipe, planned.nodes, question_of(planned)
@@ -143,6 +146,8 @@ def check_words(
         nodes, question = parse_nodes(words), Question()
     question = replace(question, device=device or question.device, deep=deep, only=tuple(only))
     _assert_some(question)
+    if collective and (planned is None or via_pdsh):
+        raise UsageError("--collective starts the ranks of a recipe over SSH", hint="llmctl check RECIPE --collective")
     transports: dict[str, Transport] = {}
     errors: dict[str, LlmctlError] = {}
     if recipe is not None and recipe.launch.backend == "local":
@@ -162,10 +167,24 @@ def check_words(
         checked = check_nodes(
             reached, transports, question, recipe=recipe, baseline=against, via_pdsh=via_pdsh, watch=watch
         )
+        if collective and planned is not None:
+            checked = _with_collective(planned, transports, checked, against, watch)
     finally:
         for transport in transports.values():
             transport.close()
     return replace(checked, nodes=tuple(nodes), errors=errors | checked.errors)
+
+
+def _with_collective(
+    planned: Draft, transports: Mapping[str, Transport], checked: CheckResult, baseline: Sequence[Fact], watch: Watch
+) -> CheckResult:
+    """Let the ranks meet, unless a node is away: then they would only wait for it."""
+    away = [node.name for node in planned.nodes if node.name not in transports or node.name in checked.errors]
+    if away or checked.interrupted:
+        return checked
+    facts_found = (*checked.facts, *ask_collective(planned, transports, known(checked.facts), watch))
+    judged = _judge(checked.question, checked.nodes, facts_found, baseline)
+    return replace(checked, facts=facts_found, findings=tuple(judged))
 
 
 def _ask_each(
@@ -194,9 +213,10 @@ def _ask_each(
 def _first_facts(question: Question, told: Mapping[str, Mapping[str, Any]]) -> list[Fact]:
     kinds = [fact for name, each in told.items() for fact in facts(name, [KINDS], each)]
     found = []
+    parsed: Parsed = {}
     for name, rows in question.applying(kinds).items():
         each = told[name]
-        found += facts(name, rows, each)
+        found += facts(name, rows, each, parsed)
         if question.engine:
             failed = each["activation_error"]
             found.append(Fact(name=ACTIVATION, node=name, value=None if failed else "done", error=failed))
