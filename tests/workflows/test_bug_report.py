@@ -14,6 +14,7 @@ from llmctl.launch.supervised import Job
 from llmctl.run.folder import RunFolder
 from llmctl.run.states import State
 from llmctl.workflows.bug_pieces import ALL_LOGS, pieces
+from llmctl.workflows.bug_report import bug_report
 from llmctl.workflows.manifest import first_manifest, note_state
 from llmctl.workflows.render import draft
 from tests.conftest import RunLlmctl
@@ -184,6 +185,16 @@ def test_an_archive_is_never_overwritten(
     assert "-o FILE" in again.stderr
     assert made.read_bytes() == before
     assert "no run 'nope'" in run_llmctl("bug-report", "nope", env=env, cwd=tmp_path, code=2).stderr
+
+
+def test_a_report_that_breaks_off_leaves_nothing(run: RunFolder, tmp_path: Path) -> None:
+    def stop(name: str) -> None:
+        raise KeyboardInterrupt
+
+    made = tmp_path / "r.tar.gz"
+    with pytest.raises(KeyboardInterrupt):
+        bug_report(run.run_id, runs=None, output=made, anonymous=False, tell=stop)
+    assert not made.exists()
 
 
 def test_many_logs_share_one_bound(tmp_path: Path) -> None:

@@ -84,10 +84,13 @@ def test_hydra_tells_what_it_leaves_out() -> None:
         ("a1,b1", ["a1", "b1"]),
         ("# scontrol show hostnames\nnode1\nnode2\n", ["node1", "node2"]),
         ("g-[1-2]-ib0", ["g-1-ib0", "g-2-ib0"]),
+        ("g-[08-10]-ib0,g-1", ["g-08-ib0", "g-09-ib0", "g-10-ib0", "g-1"]),
     ],
 )
 def test_nodelists(text: str, names: list[str]) -> None:
-    assert read("slurm", text).names == names
+    hosts = read("slurm", text)
+    assert hosts.names == names
+    assert read("slurm", FORMATS["slurm"].write(hosts)).names == names
 
 
 def test_an_inventory_with_everything() -> None:
@@ -186,6 +189,7 @@ def test_groups_in_groups_in_groups_take_no_forever() -> None:
         ("slurm", "n[1-999999999]", ["1:1"]),
         ("ansible", "[a\nb c\nd[1:\ne[03:1]\nf='x\n[x:foo]\n[y:vars]\n 1=2\n",
          ["1:1", "2:3", "3:2", "4:2", "5:3", "6:4", "8:2", "7:1"]),
+        ("ansible", "a[1:c]\nb[3:1]\nc[1:9:0]\nd[1:99999]\n[g:children]\na b\n", ["1:2", "2:2", "3:2", "4:2", "6:1"]),
         ("ansible", "[npu]\na\n[nqu:vars]\nansible_user=me\n", ["3:1"]),
         ("ansible", "a ansible_user='{{ me }}'", ["1:16"]),
         ("ansible", "a  ansible_port=99999", ["1:17"]),
