@@ -3,8 +3,9 @@
 It comes over standard input with a last line `main("<base64 of a JSON request>")`. The request:
     activation  shell text whose environment the commands with "env": true get; null for none
     shell       what runs it, sh or bash
-    commands    {name: {"run": shell text, "env": bool}}; each has its own time
-    timeout     seconds for one command
+    commands    {name: {"run": shell text, "env": bool, "timeout": seconds}}
+    timeout     seconds for the activation, and for a command that says nothing else
+    budget      seconds for all of them; what has not begun by then is told as such
     ports       ports of which the first free one is told
     listen      {"port", "peers", "seconds"}: accept this many connections
     connect     [{"peer", "name", "port", "seconds"}]: try to reach listeners
@@ -27,6 +28,7 @@ import typing
 
 MARKS = ("LLMCTL-PROBE-BEGIN", "LLMCTL-PROBE-END")
 LARGEST = 512 * 1024
+WORKERS = 8
 
 
 def run(text, shell, environment, timeout):
@@ -48,7 +50,10 @@ def run(text, shell, environment, timeout):
             code = child.wait(timeout=timeout)
         except subprocess.TimeoutExpired:
             os.killpg(child.pid, signal.SIGKILL)
-            child.wait()
+            try:
+                child.wait(1)
+            except subprocess.TimeoutExpired:
+                pass  # a process that waits for a dead file server does not even die
             return {"code": 124, "out": "", "err": "no answer within %g s" % timeout}
         out.seek(0)
         err.seek(0)
@@ -71,6 +76,7 @@ def activated(text, shell, timeout):
 
 
 def run_all(request):
+    deadline = time.time() + request.get("budget", 3600)
     environment, error = None, None
     shell = request.get("shell") or "bash"
     if request.get("activation"):
@@ -81,15 +87,30 @@ def run_all(request):
         if command["env"] and error is not None:
             answers[name] = {"code": 78, "out": "", "err": "the activation failed: " + error}
             return
+        left = deadline - time.time()
+        if left <= 0:
+            answers[name] = {"code": 124, "out": "", "err": "no time was left for it: other commands hang"}
+            return
         env = environment if command["env"] else None
-        answers[name] = run(command["run"], "sh" if env is None else shell, env, request["timeout"])
+        answers[name] = run(
+            command["run"], "sh" if env is None else shell, env, min(left, command.get("timeout", request["timeout"]))
+        )
 
-    threads = [threading.Thread(target=one, args=item) for item in request["commands"].items()]
-    for start in range(0, len(threads), 8):
-        for thread in threads[start : start + 8]:
-            thread.start()
-        for thread in threads[start : start + 8]:
-            thread.join()
+    waiting, lock = list(request["commands"].items()), threading.Lock()
+
+    def work():
+        while True:
+            with lock:
+                if not waiting:
+                    return
+                item = waiting.pop(0)
+            one(*item)
+
+    threads = [threading.Thread(target=work) for _ in range(WORKERS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     return answers, error
 
 

@@ -16,8 +16,8 @@ from llmctl.remote.pdsh import run_pdsh
 from llmctl.remote.transport import CommandResult, Transport
 from llmctl.resources import onnode_text
 
-PATIENCE = 90.0
-"""Seconds for a whole round on one node."""
+PATIENCE = 15.0
+"""Seconds for a whole round on one node, beyond what its commands may take."""
 PYTHONS = "python3 /usr/bin/python3 /usr/libexec/platform-python python"
 
 
@@ -31,8 +31,8 @@ class Answered:
 
 
 Done = Callable[[Outcome[str, Answered]], None]
-Ask = Callable[[Mapping[str, str], Done], None]
-"""(programs by node, what gets each node's answer as it comes) -> nothing."""
+Ask = Callable[[Mapping[str, str], Done, float], None]
+"""(programs by node, what gets each node's answer as it comes, the seconds for each) -> nothing."""
 
 
 def ask_all(
@@ -65,7 +65,7 @@ def ask_all(
         asked = asks[node.name]
         programs[node.name] = written.setdefault(id(asked), "") or program(probe, asked)
         written[id(asked)] = programs[node.name]
-    ask(programs, done)
+    ask(programs, done, PATIENCE + max((asked["budget"] for asked in asks.values()), default=0.0))
     order = [node.name for node in nodes]
     return {n: answers[n] for n in order if n in answers}, {n: errors[n] for n in order if n in errors}
 
@@ -89,10 +89,10 @@ def _runner() -> str:
 def by_transport(nodes: Sequence[Node], transports: Mapping[str, Transport]) -> Ask:
     """All nodes at once over their open connections."""
 
-    def ask(programs: Mapping[str, str], done: Done) -> None:
+    def ask(programs: Mapping[str, str], done: Done, patience: float) -> None:
         def one(name: str) -> Answered:
             asked = time.time()
-            result = transports[name].run(_runner(), stdin=programs[name].encode(), timeout=PATIENCE)
+            result = transports[name].run(_runner(), stdin=programs[name].encode(), timeout=patience)
             return Answered(result, asked, time.time())
 
         fan_out([node.name for node in nodes if node.name in programs], one, done=done)
@@ -103,7 +103,7 @@ def by_transport(nodes: Sequence[Node], transports: Mapping[str, Transport]) -> 
 def by_pdsh(nodes: Sequence[Node], recipe: Recipe | None) -> Ask:
     """All nodes by pdsh; those with a program of their own one after the other."""
 
-    def ask(programs: Mapping[str, str], done: Done) -> None:
+    def ask(programs: Mapping[str, str], done: Done, patience: float) -> None:
         groups: dict[str, list[Node]] = {}
         for node in nodes:
             if node.name in programs:
@@ -121,7 +121,7 @@ def by_pdsh(nodes: Sequence[Node], recipe: Recipe | None) -> Ask:
                     Answered(outcome.value, asked, time.time()) if outcome.value else None,
                     outcome.error,
                 )
-                for outcome in run_pdsh(some, script, timeout=PATIENCE, user=user, port=port)
+                for outcome in run_pdsh(some, script, timeout=patience, user=user, port=port)
             ]
 
         def tell(outcome: Outcome[tuple[str, list[Node]], list[Outcome[str, Answered]]]) -> None:

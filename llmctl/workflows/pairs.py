@@ -8,7 +8,7 @@ from typing import Any
 
 from llmctl.checks.addresses import choose_addresses, free_port, known, own_addresses, value_of
 from llmctl.checks.facts import Fact
-from llmctl.checks.probing import facts, request
+from llmctl.checks.probing import BUDGET, facts, request
 from llmctl.checks.rows import Row
 from llmctl.errors import LlmctlError
 from llmctl.quoting import sh_quote
@@ -51,7 +51,7 @@ def ask_pairs(
             for peer in callers[name]
             if peer in ports
         ]
-        asks[name] = request(rows, activation=None, ports=[], **network)
+        asks[name] = request(rows, activation=None, ports=[], budget=max(BUDGET, patience), **network)
     told, lost = ask_all(ask, nodes, asks)
     facts_found = []
     for name, each in told.items():

@@ -34,6 +34,21 @@ def test_each_command_has_its_own_code_and_streams() -> None:
     assert told["begun"] <= told["ended"]
 
 
+def test_many_hanging_commands_cost_no_more_than_the_budget() -> None:
+    hang = {f"hangs {i}": command(f"sleep 300; : {i}") for i in range(40)}
+    started = time.monotonic()
+    told = probe(timeout=1, budget=2, commands={"first": command("echo yes"), **hang, "last": command("echo no")})
+    assert time.monotonic() - started < 20
+    assert told["commands"]["first"]["out"] == "yes\n"
+    assert {told["commands"][name]["code"] for name in hang} == {124}
+    assert "other commands hang" in told["commands"]["last"]["err"]
+
+
+def test_a_command_may_take_longer_than_the_others() -> None:
+    told = probe(timeout=0.2, commands={"long": command("sleep 1; echo yes") | {"timeout": 30}})
+    assert told["commands"]["long"]["out"] == "yes\n"
+
+
 def test_hostile_text_comes_back_as_it_was() -> None:
     text = "LLMCTL-PROBE-END 节点 'one' \"two\" $(x) `y` %h\n\n; echo foo"
     told = probe(commands={"it's; odd": command("cat <<'E'\n" + text + "\nE")})

@@ -26,7 +26,7 @@ def test_the_first_node_tries_the_logins_that_pdsh_will_make() -> None:
     )
     asked: dict[str, list[str]] = {}
 
-    def ask(programs: Mapping[str, str], _done: Callable[[Outcome[str, Answered]], None]) -> None:
+    def ask(programs: Mapping[str, str], _done: Callable[[Outcome[str, Answered]], None], _patience: float) -> None:
         for node, text in programs.items():
             (encoded,) = re.findall(r'\nmain\("(.*)"\)\n', text)
             commands = json.loads(base64.b64decode(encoded))["commands"].values()
