@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from llmctl import __version__
+from llmctl.checks.facts import Finding
 from llmctl.errors import UsageError
 from llmctl.launch.supervised import Job
 from llmctl.recipe.hosts import Node
@@ -24,7 +25,7 @@ LARGEST_DIFF = 1024 * 1024
 """Characters of an uncommitted difference that are kept."""
 
 
-def first_manifest(draft: Draft, job: Job, *, sets: Sequence[str], allowed: Sequence[str]) -> dict[str, Any]:
+def first_manifest(draft: Draft, job: Job, *, sets: Sequence[str], allowed: Sequence[Finding]) -> dict[str, Any]:
     """What is known of a run before it starts."""
     recipe = draft.loaded.recipe
     return {
@@ -47,7 +48,7 @@ def first_manifest(draft: Draft, job: Job, *, sets: Sequence[str], allowed: Sequ
         "reference": str(draft.inputs.reference) if draft.inputs.reference else None,
         "digests": {kind: tree.digest for kind, tree in draft.inputs.staged.items()},
         "commands": [asdict(command) for command in draft.commands],
-        "allowed_findings": list(allowed),
+        "allowed_findings": [{"code": finding.code, "title": finding.title} for finding in allowed],
         "output": f"{job.nodes[0]}:{draft.plan.paths.run_dir}/output",
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from llmctl_reports import document, pictures, tables, words
@@ -76,8 +76,8 @@ def make_report(given: str | None, reference: str | None, runs: Path | None) -> 
     source, folder = _find(given, runs)
     other = _find(reference, runs)[0] if reference is not None else None
     try:
-        run = read_log(source)
-        comparison = compare(run, read_log(other)) if other is not None else None
+        run = _read(source)
+        comparison = compare(run, _read(other)) if other is not None else None
     except ReportError as error:
         raise UsageError(error.what, where=error.where, why=error.why, hint=error.hint) from None
     title = source.resolve().name if source.is_dir() else source.stem
@@ -142,6 +142,16 @@ def write_report(
     return list(files)
 
 
+def _read(source: Path) -> RunLog:
+    allowed = RunFolder(source).read_manifest().get("allowed_findings", []) if _is_run(source) else []
+    told = tuple(f"{finding['code']}: {finding['title']}" for finding in allowed)
+    return replace(read_log(source), allowed_findings=told)
+
+
+def _is_run(source: Path) -> bool:
+    return (source / "manifest.json").is_file()
+
+
 def _find(given: str | None, runs: Path | None) -> tuple[Path, Path]:
     """The log or run folder, and where a report on it goes."""
     if given is not None and Path(given).exists():
@@ -160,7 +170,7 @@ def _find(given: str | None, runs: Path | None) -> tuple[Path, Path]:
 
 
 def _reference_of(source: Path) -> str | None:
-    if not (source / "manifest.json").is_file():
+    if not _is_run(source):
         return None
     named = RunFolder(source).read_manifest().get("reference")
     return named if isinstance(named, str) else None

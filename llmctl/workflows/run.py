@@ -244,7 +244,8 @@ def _start(
     )
     try:
         teller.step(f"staging {plan.run_id}")
-        manifest = first_manifest(planned, job, sets=request.sets, allowed=request.allow_drift)
+        allowed = [f for f in checked.findings if f.severity is Severity.ERROR]
+        manifest = first_manifest(planned, job, sets=request.sets, allowed=allowed)
         manifest["collect"] = list(request.collect)
         if request.resume is not None:
             manifest["created"] = folder.read_manifest()["created"]

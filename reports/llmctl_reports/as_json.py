@@ -31,6 +31,7 @@ def _run(log: RunLog) -> dict[str, Any]:
         "last": {"step": last.step, "loss": last.loss},
         "final": asdict(log.final),
         "dropped": dict(log.dropped),
+        "allowed_findings": list(log.allowed_findings),
     }
 
 

@@ -77,6 +77,11 @@ def blocks(run: RunLog, comparison: Comparison | None, lang: str) -> list[Block]
             made.append(Line(f"{say['differences']}: {pairs}"))
     else:
         made += [Line(note) for note in run.notes]
+    made += [
+        Line(f"{say[name]}, {say['allowed']}: {finding}")
+        for name, log in _named(run, reference)
+        for finding in log.allowed_findings
+    ]
     made += [Heading(say["curve"]), Picture("loss.png", say["curve"])]
     if comparison:
         made += [Heading(say["errors"]), Picture("errors.png", say["errors"])]

@@ -74,6 +74,8 @@ class RunLog:
     final: Final = Final()
     notes: tuple[str, ...] = ()
     """What a reader of the report must know about this log."""
+    allowed_findings: tuple[str, ...] = ()
+    """What was found wrong with the nodes before the run, which was started in spite of it."""
 
     @property
     def window(self) -> int:

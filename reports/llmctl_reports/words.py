@@ -29,6 +29,7 @@ WORDS = {
         "reference": "reference",
         "none": "none",
         "differences": "The two runs differ in",
+        "allowed": "started in spite of",
     },
     "zh": {
         "title": "训练报告",
@@ -54,6 +55,7 @@ WORDS = {
         "reference": "参考",
         "none": "无",
         "differences": "两次训练的不同之处",
+        "allowed": "启动时被放行的环境差异",
     },
 }
 

@@ -47,6 +47,19 @@ def test_the_newest_run_an_id_and_a_folder(tmp_path: Path) -> None:
         make_report("nobody", None, runs)
 
 
+def test_findings_that_were_allowed_are_told_in_the_report(tmp_path: Path) -> None:
+    found = [{"code": "driver.version.differs", "title": "driver.version differs: 24.1 on node2"}]
+    odd, good = write_run(tmp_path / "odd", allowed_findings=found), write_run(tmp_path / "good")
+    made = make_report(str(good), str(odd), None)
+    paths = write_report(made, formats=("md", "json"), languages=("en", "zh"), output=tmp_path / "out")
+    texts = {path.name: path.read_text(encoding="utf-8") for path in paths if path.suffix in (".md", ".json")}
+    words = "driver.version.differs: driver.version differs: 24.1 on node2"
+    assert f"reference, started in spite of: {words}" in texts["report.md"]
+    assert f"启动时被放行的环境差异: {words}" in texts["report_zh.md"]
+    assert json.loads(make_report(str(odd), None, None).json)["runs"][0]["allowed_findings"] == [words]
+    assert json.loads(texts["report.json"])["runs"][0]["allowed_findings"] == []
+
+
 def test_without_compare_the_reference_of_the_recipe_is_only_told(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "r", reference="/somewhere/ref.log")
     made = make_report(str(folder), None, None)
