@@ -38,6 +38,10 @@ def push(
     raise typer.Exit(int(result.exit_code))
 
 
+SURE = 2.0
+"""Seconds after which a rate says something about the rest."""
+
+
 class Board:
     """Progress on standard error: one living line on a terminal, a line now and then in a pipe."""
 
@@ -65,7 +69,7 @@ class Board:
         if now - self._shown < (0.3 if self._live else 10.0):
             return
         self._shown = now
-        active = [s for s in list(self._steps.values()) if s.total is None or s.done < s.total]
+        active = [each for each in list(self._steps.values()) if each.phase != "idle"]
         words = [self._words(s, now) for s in active]
         if self._live:
             sys.stderr.write("\r\x1b[K" + "; ".join(words)[:140])
@@ -75,10 +79,11 @@ class Board:
 
     def _words(self, step: Step, now: float) -> str:
         """Bytes, rate and the rest of one node."""
-        rate = step.done / max(0.1, now - self._begun[step.node])
+        spent = now - self._begun[step.node]
+        rate = step.done / max(0.1, spent)
         of = "" if step.total is None else f" of {size(step.total)}"
         left = ""
-        if step.total is not None and rate:
+        if step.total is not None and spent > SURE and rate:
             seconds = int((step.total - step.done) / rate)
             left = f", {seconds // 60}:{seconds % 60:02} left"
         way = f"{step.source} -> {step.node}" if step.phase == "copying" else f"{step.node} {step.phase}"

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from llmctl.errors import ExitCode, Interrupted, LlmctlError, NodeError, UsageError, worst
+from llmctl.quoting import sh_quote
 from llmctl.recipe.hosts import Node, parse_nodes, recipe_nodes
 from llmctl.recipe.load import LoadedRecipe, load_recipe
 from llmctl.remote.connect import open_all, resolve
@@ -19,7 +20,8 @@ from llmctl.remote.inventory import load_inventory
 from llmctl.remote.parcel import Parcel, survey_parcel
 from llmctl.remote.spread import HopFailed, spread
 
-Phase = Literal["reading", "comparing", "copying", "checking"]
+Phase = Literal["reading", "comparing", "copying", "checking", "idle"]
+"""`idle`: it waits for its turn, or has all."""
 State = Literal["was there", "copied", "shared", "failed"]
 LAUNCHER = "launcher"
 
@@ -88,6 +90,7 @@ def push(path: Path, nodes: Sequence[Node], places: Mapping[str, str], wish: Wis
     A node that fails keeps its error and stops nobody, and so does a person who interrupts it; what has come stays
     there for the next push. Raises UsageError for a path that cannot be sent."""
     parcel = survey_parcel(path, lambda done: wish.tell(Step(node=LAUNCHER, phase="reading", done=done)))
+    wish.tell(Step(node=LAUNCHER, phase="idle", done=0))
     arrivals = {node.name: Arrival(node=node.name, path=places[node.name]) for node in nodes}
     opened = open_all(nodes, user=wish.user, port=wish.port)
     journey = Journey(parcel, wish, {}, arrivals)
@@ -161,6 +164,7 @@ class Journey:
             verify=self.wish.verify,
             tell=self._teller(name, "comparing", None),
         )
+        self.wish.tell(Step(node=name, phase="idle", done=0))
         self._standing[name] = standing
         if standing.rsync:
             self._rsync.add(name)
@@ -187,6 +191,7 @@ class Journey:
                 raise kind("what arrives is not what was sent", where=name, why=", ".join(wrong[:5]))
         arrival.state, arrival.source = "copied", sender or LAUNCHER
         arrival.seconds += time.monotonic() - begun
+        self.wish.tell(Step(node=name, phase="idle", done=0))
 
     def _move(self, sender: str | None, name: str) -> bool:
         """Bring what is missing; True when it turns out that all is in place already."""
@@ -272,7 +277,10 @@ def place_of(path: Path, to: str | None, workdir: str | None, wanted: Sequence[s
         return to
     if workdir is None:
         raise UsageError(
-            "where shall it lie?", where=node, why="no workdir is known for this node", hint=f"--to /data/{name}"
+            "where shall it lie?",
+            where=node,
+            why="no workdir is known for this node",
+            hint=f"--to {sh_quote(f'/data/{name}')}",
         )
     return f"{workdir}/{to}"
 

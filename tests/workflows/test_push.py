@@ -312,3 +312,14 @@ def test_progress_tells_bytes_and_both_ends(at_three: Lab, heavy: Path) -> None:
     assert ways == {("launcher", "node1"), ("node1", "node2")}
     assert {step.total for step in steps if step.phase == "copying"} == {LARGE}
     assert {"reading", "comparing", "checking"} <= {step.phase for step in steps}
+
+
+def test_a_node_without_python_and_one_that_talks_at_login(fresh_lab: FreshLab, weights: Path) -> None:
+    lab = fresh_lab(count=2)
+    set_up(lab)
+    assert lab.exec(lab.nodes[0], "mv /usr/bin/python3 /usr/bin/away; rm -f /usr/local/bin/python3").ok
+    noise = 'for i in 1 2 3; do echo "llmctl-push {\'"; done\n'
+    lab.write(lab.nodes[1], "/root/.bashrc", noise)
+    told = result(lab, weights, "node1", "node2", "--to", "/tmp/noise", code=5)
+    assert "there is no python3" in told["nodes"][0]["error"]
+    assert told["nodes"][1]["state"] == "copied"
