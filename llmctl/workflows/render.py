@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from llmctl.checks.folding import fold
 from llmctl.errors import UsageError
 from llmctl.recipe.hosts import Node, recipe_nodes
 from llmctl.recipe.load import LoadedRecipe, load_recipe
@@ -81,6 +82,15 @@ def draft(
         resume=resume,
     )
     return Draft(loaded=loaded, nodes=nodes, inputs=inputs, plan=plan)
+
+
+def meeting_place(plan: Plan) -> str:
+    """Where the ranks will meet, and over which interfaces."""
+    groups: dict[str, list[str]] = {}
+    for node in plan.nodes:
+        groups.setdefault(node.interface or "the default interface", []).append(node.name)
+    told = ", ".join(f"{interface} on {fold(names)}" for interface, names in groups.items())
+    return f"rendezvous {plan.master_addr}:{plan.master_port}; {told}"
 
 
 def write_files(files: Mapping[str, str], folder: Path) -> None:

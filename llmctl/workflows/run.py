@@ -29,7 +29,7 @@ from llmctl.run.states import State
 from llmctl.workflows.check import CheckResult, check_nodes, question_of
 from llmctl.workflows.follow import GRACE, Ending, Follower, Watcher
 from llmctl.workflows.manifest import first_manifest, note_state, read_job
-from llmctl.workflows.render import Draft, draft, runs_folder
+from llmctl.workflows.render import Draft, draft, meeting_place, runs_folder
 
 
 class Teller(Protocol):
@@ -108,6 +108,8 @@ def begin(request: RunRequest, teller: Teller) -> Live:
             interfaces=choose_interfaces(values, planned.nodes),
             master_port=free_port(values, planned.nodes[0].name),
         )
+        if len(planned.nodes) > 1:
+            teller.step(meeting_place(planned.plan))
         return _start(request, planned, checked, transports, login, teller)
     except BaseException:
         for transport in transports.values():

@@ -1,0 +1,63 @@
+"""Ctrl-C while nodes are being read: what was read is judged and shown."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from llmctl.checks.question import Question
+from llmctl.recipe.hosts import Node
+from llmctl.remote.local import LocalTransport
+from llmctl.remote.transport import CommandResult
+from llmctl.workflows.check import check_nodes
+
+NODES = [Node(name="quick"), Node(name="hangs")]
+
+
+class Hanging:
+    """Waits until the other node was read, interrupts the program, and answers no more until the test ends."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.read, self.over = threading.Event(), threading.Event()
+
+    def run(self, command: str, *, stdin: bytes = b"", timeout: float = 60.0) -> CommandResult:
+        self.read.wait(60)
+        os.kill(os.getpid(), signal.SIGINT)
+        self.over.wait(60)
+        return CommandResult(1, "", "")
+
+    def put(self, files: Any, *, mode: int = 0o644) -> None: ...
+
+    def get(self, remote: str, local: Any) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@pytest.fixture
+def hanging() -> Iterator[Hanging]:
+    made = Hanging(NODES[1])
+    yield made
+    made.over.set()
+
+
+def test_what_was_read_until_then_is_judged(hanging: Hanging) -> None:
+    states: list[tuple[str, str]] = []
+
+    def watch(node: str, state: str) -> None:
+        states.append((node, state))
+        if (node, state) == ("quick", "read"):
+            hanging.read.set()
+
+    transports = {"quick": LocalTransport(NODES[0]), "hangs": hanging}
+    result = check_nodes(NODES, transports, Question(), watch=watch)
+    assert result.interrupted
+    assert {fact.node for fact in result.facts} == {"quick"}
+    assert set(result.errors) == {"hangs"}
+    assert "interrupted" in str(result.errors["hangs"])
+    assert states[:2] == [("quick", "reading"), ("hangs", "reading")]
