@@ -13,7 +13,7 @@ hosts = typer.Typer(help="Host lists: converted, and shown as llmctl takes them.
 @hosts.command("convert")
 def convert(
     file: str = typer.Argument(metavar="FILE", help="A host list; - is standard input."),
-    to: str = typer.Option(help="deepspeed, llmctl, mpi, mpich, slurm, ansible or ansible-yaml."),
+    to: str = typer.Option(help="deepspeed, llmctl, mpi, mpich, slurm, ansible, ansible-yaml or inventory."),
     source: str | None = typer.Option(None, "--from", help="Its format; without it what the text looks like."),
     only: list[str] = typer.Option([], metavar="WORDS", help="Only these: node[1-4], @group, @all!node3. Repeatable."),
     slots: int | None = typer.Option(None, help="Slots of the hosts that say nothing of theirs."),

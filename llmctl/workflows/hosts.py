@@ -48,11 +48,13 @@ def convert(
         if slots < 1:
             raise UsageError(f"--slots {slots} leaves nothing to run on")
         hosts = replace(hosts, hosts=tuple(_with_slots(host, slots) for host in hosts.hosts))
+    text = writer.write(hosts)
+    kept = writer.read(text, "the new list")
     return Converted(
-        text=writer.write(hosts),
+        text=text,
         read_as=read_as,
         hosts=len(hosts.hosts),
-        warnings=(*hosts.remarks, *losses(hosts, target, writer.carries)),
+        warnings=(*hosts.remarks, *losses(hosts, kept, target, writer.carries)),
     )
 
 

@@ -9,6 +9,7 @@ from llmctl.recipe.hostlists.ansible import Ansible
 from llmctl.recipe.hostlists.ansible_yaml import AnsibleYaml
 from llmctl.recipe.hostlists.deepspeed import DeepSpeed, Llmctl
 from llmctl.recipe.hostlists.mpi import Mpich, OpenMpi
+from llmctl.recipe.hostlists.setup_file import SetupFile
 from llmctl.recipe.hostlists.slurm import Slurm
 from llmctl.recipe.hostlists.values import HostList
 
@@ -35,5 +36,6 @@ FORMATS: Mapping[str, Format] = {
     "slurm": Slurm(),
     "ansible": Ansible(),
     "ansible-yaml": AnsibleYaml(),
+    "inventory": SetupFile(),
 }
 """What `--from` and `--to` know."""

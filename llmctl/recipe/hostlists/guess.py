@@ -8,7 +8,7 @@ import re
 def guess_format(name: str, text: str) -> str:
     """A key of FORMATS, from the file's ending and from what only one format has."""
     if name.endswith((".yml", ".yaml")):
-        return "ansible-yaml"
+        return "inventory" if re.search(r"(?m)^hosts:", text) else "ansible-yaml"
     lines = [line.split("#", 1)[0].strip() for line in text.splitlines()]
     lines = [line for line in lines if line and not line.startswith(";")]
     body = "\n".join(lines)

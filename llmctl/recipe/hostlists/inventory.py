@@ -3,6 +3,7 @@ other."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
@@ -17,6 +18,9 @@ ALL, UNGROUPED = "all", "ungrouped"
 ADDRESS, PORT, USER = "ansible_host", "ansible_port", "ansible_user"
 OLD_NAMES = {"ansible_ssh_host": ADDRESS, "ansible_ssh_port": PORT, "ansible_ssh_user": USER}
 SLOTS, MAX_SLOTS = "slots", "max_slots"
+SSH_ARGS = "ansible_ssh_common_args"
+PROXY_JUMP = re.compile(r"\s*(?:-o\s*ProxyJump=|-J\s*)([A-Za-z0-9_.@:-]+)\s*")
+"""Arguments of ssh that name a jump host and nothing else."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ class Inventory:
             for group_name in outer_first:
                 if name in members[group_name]:
                     given |= self.groups[group_name].variables
-            hosts.append(_host(self.words[name], name, given | own))
+            hosts.append(host_from(self.words[name], name, given | own))
         groups = {
             name: tuple(host for host in self.hosts if host in members[name])
             for name in self.groups
@@ -98,7 +102,8 @@ class Inventory:
             raise last.mistake(f"the group {last.text} lies in itself") from None
 
 
-def _host(word: Word, name: str, given: Mapping[str, Given]) -> Host:
+def host_from(word: Word, name: str, given: Mapping[str, Given]) -> Host:
+    """A host with the variables that hold for it; `word` is where it stands. Raises Mistake."""
     plain_name(Word(name, word.line, word.column))
     found = {OLD_NAMES.get(key, key): value for key, value in given.items()}
 
@@ -117,7 +122,11 @@ def _host(word: Word, name: str, given: Mapping[str, Given]) -> Host:
         slots=whole_number(slots, SLOTS) if slots else None,
     )
     max_slots = whole_number(most, MAX_SLOTS) if most else None
-    return Host(node=node, max_slots=max_slots, variables={key: entry.value for key, entry in found.items()})
+    variables = {key: entry.value for key, entry in found.items()}
+    jump = PROXY_JUMP.fullmatch(str(variables.get(SSH_ARGS, "")))
+    if jump:  # one spelling, so that lists can be compared
+        variables[SSH_ARGS] = f"-o ProxyJump={jump[1]}"
+    return Host(node=node, max_slots=max_slots, variables=variables)
 
 
 def host_variables(host: Host) -> dict[str, Any]:

@@ -19,17 +19,22 @@ FIELDS = (*_OF_A_HOST, "variables", "groups", "order")
 NOUNS = {"slots": "slots", "max_slots": "max_slots", "address": "the address", "port": "the port", "user": "the user"}
 
 
-def losses(hosts: HostList, name: str, carries: frozenset[str]) -> list[str]:
-    """One line for each kind of thing that the format `name` leaves out, with the hosts that it concerns."""
+def losses(hosts: HostList, kept: HostList, name: str, carries: frozenset[str]) -> list[str]:
+    """One line for each kind of thing that the format `name` leaves out, with the hosts that it concerns. `kept` is
+    what reads back from it."""
     told = []
     for field, has in _OF_A_HOST.items():
         concerned = [host.name for host in hosts.hosts if has(host)]
         if concerned and field not in carries:
             told.append(f"{NOUNS[field]} of {some(concerned)}: the format {name} cannot carry it")
-    if "variables" not in carries:
-        keys = sorted({key for host in hosts.hosts for key in host.variables})
-        for key in keys:
-            concerned = [host.name for host in hosts.hosts if key in host.variables]
+    there = {host.name: host.variables for host in kept.hosts}
+    for key in sorted({key for host in hosts.hosts for key in host.variables}):
+        concerned = [
+            host.name
+            for host in hosts.hosts
+            if key in host.variables and (key, host.variables[key]) not in there[host.name].items()
+        ]
+        if concerned:
             told.append(f"the variable {key} of {some(concerned)}: the format {name} cannot carry it")
     if hosts.groups and "groups" not in carries:
         told.append(f"the groups {', '.join(hosts.groups)}: the format {name} cannot carry them")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import textwrap
+from pathlib import Path
 
 import pytest
 
 from llmctl.errors import ManyErrors, UsageError
 from llmctl.recipe.hostlists import FORMATS
 from llmctl.recipe.hostlists.guess import guess_format
+from llmctl.recipe.hostlists.losses import losses
 from llmctl.recipe.hostlists.values import Host, HostList
 from llmctl.recipe.hosts import Node
+from llmctl.remote.hostsettings import read_settings
 
 
 def read(name: str, text: str) -> HostList:
@@ -164,6 +167,51 @@ def test_the_same_inventory_in_yaml() -> None:
     assert hosts.groups == {"cluster": ("node01", "node02", "no"), "npu": ("node01", "node02", "no")}
 
 
+SETUP = """
+    defaults: {user: root, port: 2222}
+    hosts:
+      node[1-2]: {key: ~/.ssh/id, python: /opt/py/bin/python3, workdir: /data}
+      node3: {address: 10.0.0.3, port: 22, jump: me@gate:2200}
+      node4:
+"""
+
+
+def test_the_file_of_setup_nodes() -> None:
+    hosts = read("inventory", SETUP)
+    assert hosts.names == ["node1", "node2", "node3", "node4"]
+    assert hosts.hosts[2].node == Node(name="node3", address="10.0.0.3", user="root", port=22)
+    assert hosts.hosts[2].variables == {"ansible_ssh_common_args": "-o ProxyJump=me@gate:2200"}
+    assert hosts.hosts[1].variables["ansible_python_interpreter"] == "/opt/py/bin/python3"
+    assert read("inventory", FORMATS["inventory"].write(hosts)) == hosts
+
+
+def test_setup_nodes_reads_what_is_written(tmp_path: Path) -> None:
+    key = tmp_path / "id key"
+    key.write_text("x")
+    hosts = read(
+        "ansible",
+        f"""
+        [npu]
+        n[1:2] ansible_user=root ansible_port=2222 ansible_ssh_private_key_file='{key}'
+        n3 ansible_host=fe80::1 ansible_ssh_common_args='-J me@gate' ansible_python_interpreter=auto rack=7
+        [npu:vars]
+        ansible_python_interpreter=/usr/bin/python3
+        """,
+    )
+    path = tmp_path / "hosts.yaml"
+    path.write_text(FORMATS["inventory"].write(hosts))
+    first, _, third = read_settings(path)
+    assert (first.node, first.key, first.python) == (hosts.hosts[0].node, key, "/usr/bin/python3")
+    assert (third.node, third.jump, third.python) == (hosts.hosts[2].node, "me@gate", None)
+    kept = FORMATS["inventory"].read(path.read_text(), "hosts")
+    told = losses(hosts, kept, "inventory", FORMATS["inventory"].carries)
+    assert [line.split(":")[0] for line in told] == [
+        "the variable ansible_python_interpreter of n3",
+        "the variable rack of n3",
+        "the groups npu",
+    ]
+
+
 def test_a_group_that_is_only_named_in_yaml_may_be_defined_later() -> None:
     hosts = read("ansible-yaml", "a:\n  children:\n    b:\nb:\n  hosts:\n    n1:\n")
     assert hosts.groups == {"a": ("n1",), "b": ("n1",)}
@@ -203,6 +251,11 @@ def test_groups_in_groups_in_groups_take_no_forever() -> None:
         ("ansible-yaml", "all:\n  hosts:\n    a: {ansible_port: x}\n", ["3:9"]),
         ("ansible-yaml", "all:\n  hosts:\n    yes:\n", ["3:5"]),
         ("ansible-yaml", "all: [\n", ["2:1"]),
+        ("inventory", "hosts:\n  a: {prot: 22}\n", ["2:7"]),
+        ("inventory", "hosts:\n  a;b:\n", ["2:3"]),
+        ("inventory", "hosts:\n  a: {port: 0}\n", ["2:7"]),
+        ("inventory", "host:\n  a:\n", ["1:1"]),
+        ("inventory", "hosts:\n  a: {jump: x;id}\n", ["2:7"]),
         ("deepspeed", "a slots=8x\nb port=22 slots=8\n", ["1:9", "2:3"]),
     ],
 )  # fmt: skip
@@ -226,6 +279,7 @@ def test_yaml_that_nests_without_end_is_told() -> None:
         ("hosts", "[npu]\nnode1\n", "ansible"),
         ("hosts", "node1 ansible_host=10.0.0.1\n", "ansible"),
         ("hosts.yml", "all:\n", "ansible-yaml"),
+        ("hosts.yaml", "defaults: {user: root}\nhosts:\n  a:\n", "inventory"),
         ("hosts", "all:\n  hosts:\n", "ansible-yaml"),
     ],
 )
