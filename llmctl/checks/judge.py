@@ -70,13 +70,14 @@ def unknown(row: Row, facts: Mapping[str, Fact], *, blocks: bool = False) -> lis
     reasons: dict[str, list[str]] = {}
     for node, error in errors.items():
         reasons.setdefault(error, []).append(node)
-    said = "; ".join(f"{fold(nodes)}: {error}" for error, nodes in reasons.items())
+    whole = len(reasons) == 1
+    said = "; ".join(error if whole else f"{fold(nodes)}: {error}" for error, nodes in reasons.items())
     if row.must:
         code, severity, title = "missing", Severity.ERROR, f"{fold(list(errors))}: {row.must} ({short(said)})"
     else:
         minor = row.mode == "told" or row.optional or row.severity is Severity.INFO
         severity = row.severity if blocks else Severity.INFO if minor else Severity.WARNING
-        code, title = "unknown", f"{row.name} is not known on {fold(list(errors))} ({short(said)})"
+        code, title = "unknown", f"{row.name} is not known on {fold(list(errors))}: {short(said)}"
     return [
         Finding(
             code=f"{row.name}.{code}",

@@ -74,7 +74,7 @@ def test_what_is_unknown_equals_nothing_not_even_another_unknown() -> None:
     (finding,) = told(ValueError("no file"), ValueError("no file"))
     assert (finding.code, finding.severity) == ("driver.version.unknown", Severity.WARNING)
     assert finding.nodes == ("node1", "node2")
-    assert "node[1-2]: no file" in finding.title
+    assert finding.title == "driver.version is not known on node[1-2]: no file"
 
 
 def test_what_is_pinned_and_not_known_blocks() -> None:
