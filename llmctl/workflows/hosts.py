@@ -97,6 +97,8 @@ def write_list(path: Path, text: str) -> None:
 
 
 def _with_slots(host: Host, slots: int) -> Host:
+    if host.node.slots is None and host.max_slots is not None and host.max_slots < slots:
+        raise UsageError(f"--slots {slots} is more than max_slots={host.max_slots} of {host.name}")
     return replace(host, node=replace(host.node, slots=host.node.slots or slots))
 
 

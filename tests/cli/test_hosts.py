@@ -77,6 +77,7 @@ def test_standard_input_and_windows_lines(run_llmctl: RunLlmctl) -> None:
         ("n1 slots=8\n", ["--to", "mpi", "--from", "x"], "--from: no format 'x'"),
         ("n1\n", ["--to", "deepspeed"], "--slots 8"),
         ("n1\n", ["--to", "mpi", "--slots", "0"], "--slots 0"),
+        ("n1 max_slots=4\n", ["--to", "mpi", "--slots", "8"], "more than max_slots=4 of n1"),
         ("n1\nn2\n", ["--to", "mpi", "--only", "n3"], "the list has no n3"),
         ("n1\nn2\n", ["--to", "mpi", "--only", "@npu"], "no group @npu"),
         ("", ["--to", "mpi"], "names no node"),

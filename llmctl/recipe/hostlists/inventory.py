@@ -122,6 +122,8 @@ def host_from(word: Word, name: str, given: Mapping[str, Given]) -> Host:
         slots=whole_number(slots, SLOTS) if slots else None,
     )
     max_slots = whole_number(most, MAX_SLOTS) if most else None
+    if most and max_slots and max_slots < (node.slots or 0):
+        raise most.mistake(f"max_slots={max_slots} is less than slots={node.slots}")
     variables = {key: entry.value for key, entry in found.items()}
     jump = PROXY_JUMP.fullmatch(str(variables.get(SSH_ARGS, "")))
     if jump:  # one spelling, so that lists can be compared

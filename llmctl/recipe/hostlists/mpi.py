@@ -116,9 +116,9 @@ def _joined(lines: list[_Line]) -> HostList:
             new = replace(new, node=replace(new.node, slots=new.node.slots or 1))
         if name in hosts:
             old = hosts[name]
+            slots = (old.node.slots or 0) + (new.node.slots or 0)
             most = (old.max_slots or 0) + (new.max_slots or 0)
-            both = replace(old.node, slots=(old.node.slots or 0) + (new.node.slots or 0))
-            new = replace(old, node=both, max_slots=most or None)
+            new = replace(old, node=replace(old.node, slots=slots), max_slots=max(most, slots) if most else None)
         hosts[name] = new
     repeated = [
         f"{name} stands {count} times: counted as {hosts[name].node.slots} slots"

@@ -68,6 +68,8 @@ def test_a_file_of_repeated_names_counts_them() -> None:
 def test_repeated_lines_with_numbers_add_up() -> None:
     assert slots(read("mpi", "a slots=2\nb slots=1\na slots=3 max_slots=3\n")) == {"a": 5, "b": 1}
     assert slots(read("mpich", "a:2\na\n")) == {"a": 3}
+    (host,) = read("mpi", "a slots=5 max_slots=6\na slots=5\n").hosts
+    assert (host.node.slots, host.max_slots) == (10, 10)
 
 
 def test_hydra_tells_what_it_leaves_out() -> None:
@@ -242,6 +244,7 @@ def test_groups_in_groups_in_groups_take_no_forever() -> None:
         ("ansible", "a ansible_user='{{ me }}'", ["1:16"]),
         ("ansible", "a  ansible_port=99999", ["1:17"]),
         ("ansible", "a ansible_host=';id'", ["1:16"]),
+        ("ansible", "a slots=8 max_slots=4", ["1:21"]),
         ("ansible", "[y:children]\nz\n", ["2:1"]),
         ("ansible", "[y:children]\nz\n[z:children]\ny\n", ["4:1"]),
         ("ansible", "n[1:3000]x[1:3000]\n", ["1:2"]),
