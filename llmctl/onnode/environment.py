@@ -69,13 +69,14 @@ class Place:
 
     @property
     def current(self):
-        """The folder that the path leads to; None when nothing is there. Raises Refused for what is not ours."""
-        if not os.path.lexists(self.path):
-            return None
+        """Our folder that the path leads to; None when nothing lies there, or something else."""
         goal = os.path.join(self.parent, os.readlink(self.path)) if os.path.islink(self.path) else None
-        if goal not in self.folders:
+        return goal if goal in self.folders else None
+
+    def must_be_free(self):
+        """Raises Refused when something lies there that is not ours."""
+        if os.path.lexists(self.path) and self.current is None:
             raise Refused("something else lies there", self.path, "give another place with --env-path")
-        return goal
 
 
 def load(folder):
@@ -126,6 +127,7 @@ def python_of(folder):
 
 def look(request):
     place = Place(request["path"])
+    place.must_be_free()
     folder = place.current
     record = load(folder) if folder else None
     return {
@@ -139,7 +141,7 @@ def look(request):
 
 def run(argv, what, hint="", **environment):
     """Run a program, tell its lines. Raises Refused with its errors."""
-    env = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "PIP_", "VIRTUAL_ENV"))}
+    env = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "VIRTUAL_ENV"))}
     env.update(environment, PYTHONNOUSERSITE="1", PYTHONIOENCODING="utf-8", LC_ALL="C.UTF-8")
     try:
         child = subprocess.Popen(
@@ -182,6 +184,7 @@ def make(request):
     lock = os.open(place.beside("lock"), os.O_RDWR | os.O_CREAT, 0o600)
     say(step="waiting for another one that makes it")
     fcntl.flock(lock, fcntl.LOCK_EX)
+    place.must_be_free()
     folder = place.current
     record = load(folder) if folder else None
     if record and record["inputs"] == request["inputs"] and sound(folder, record):
@@ -202,7 +205,8 @@ def make(request):
             json.dump(record, file)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
-        os.unlink(place.beside("lock"))
+        if os.path.lexists(place.beside("lock")):
+            os.unlink(place.beside("lock"))
         raise
     fresh = place.beside("link")
     if os.path.lexists(fresh):
@@ -297,6 +301,7 @@ def install(folder, first, wheels, bootstrap):
     environment = {}
     if wheels:
         argv += ["--no-index", "--find-links", wheels, "--only-binary", ":all:"]
+        environment = {key: "" for key in os.environ if key.startswith("PIP_")}
         environment["PIP_CONFIG_FILE"] = os.devnull
     hint = "the wheelhouse lacks what is named, or has no build of it for this machine" if wheels else ""
     run(argv, "pip cannot install it", hint, **environment)

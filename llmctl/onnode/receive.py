@@ -4,6 +4,7 @@ It comes as the text of `python3 -c`. The first line of standard input is a JSON
     mark      leave the node's name beside the target
     seen      which names are seen there (nodes of one file system see each other's); the marks go
     prepare   compare what stands at the target with the parcel; what is missing, and is there room for it
+    keep      let nobody else write there, as long as something comes on standard input
     receive   take frames from the rest of standard input; a part that broke off is gone on with
     finish    check every file by sha256, then put the whole in its place
 Each line of the answer is MARK and a JSON object: {"done": bytes}, {"answer": ...} or {"refused": {what, why, hint}}.
@@ -36,6 +37,7 @@ SILENT = 10.0
 """Seconds after which a writer that takes nothing in any more counts as cut off."""
 IDLE = 60.0
 """Seconds without a byte after which a writer gives up."""
+SAYING = threading.Lock()
 
 
 class Refused(Exception):
@@ -58,8 +60,9 @@ def shown(name: bytes) -> str:
 
 def say(**words):
     try:
-        sys.stdout.write("\n" + MARK + json.dumps(words) + "\n")
-        sys.stdout.flush()
+        with SAYING:
+            sys.stdout.write("\n" + MARK + json.dumps(words) + "\n")
+            sys.stdout.flush()
     except BrokenPipeError:  # nobody listens any more: stop, the parts stay
         os._exit(1)
 
@@ -151,6 +154,20 @@ def end_silent(handle):
         pass  # it ended by itself
 
 
+def heartbeat(lock):
+    """Tell that work goes on, and that the lock is held by somebody who lives."""
+    while True:
+        time.sleep(1.0)
+        os.utime(lock)
+        say(alive=True)
+
+
+def alive(lock):
+    """Work for long without a byte that could be told."""
+    threading.Thread(target=heartbeat, args=(lock,), daemon=True).start()
+    return lock
+
+
 def load(path: bytes) -> typing.Dict[str, typing.Any]:
     try:
         with open(path, "rb") as file:
@@ -233,7 +250,7 @@ def prepare(request):
     make_folder(place.tree)
     os.chmod(place.partial, 0o700)
     shutil.rmtree(place.seen, ignore_errors=True)
-    teller = Teller(hold(place))
+    teller = Teller(alive(hold(place)))
     try:
         return compare(place, request, teller)
     except Refused:
@@ -360,11 +377,12 @@ class Inlet:
     def __init__(self):
         self.held = b""
 
-    def more(self):
+    def more(self, last=None):
+        """What comes next; `last` at the end, which is an error when it is None."""
         if not select.select([0], [], [], IDLE)[0]:
             raise Refused("nothing came for %g s" % IDLE)
-        piece = os.read(0, CHUNK)
-        if not piece:
+        piece = os.read(0, CHUNK) or last
+        if piece is None:
             raise Refused("the sender went away")
         return piece
 
@@ -380,6 +398,15 @@ class Inlet:
             piece, self.held = piece[:count], piece[count:]
             count -= len(piece)
             yield piece
+
+
+def keep(request, inlet):
+    place = Place(request["target"])
+    lock = hold(place)
+    say(kept=True)
+    while inlet.more(last=b""):
+        os.utime(lock)
+    return {}
 
 
 def receive(request, inlet):
@@ -420,7 +447,7 @@ def finish(request):
     parcel = load(place.parcel)
     if parcel.get("digest") != request["digest"]:
         raise Refused("this is not the node that was prepared", "%s knows nothing of it" % socket.gethostname())
-    held = hold(place)
+    held = alive(hold(place))
     paths = {entry[0]: place.part(entry[0]) for entry in parcel["files"] if size_of(place.part(entry[0])) == entry[1]}
     have = digests(paths, load(place.kept).get("files", {}), Teller(held))
     wrong = [i for i, entry in enumerate(parcel["files"]) if have.get(entry[0], [""])[-1] != entry[4]]
@@ -433,8 +460,10 @@ def finish(request):
         complete_tree(place, parcel)
         swap(place, place.part(parcel["files"][0][0]) if parcel["kind"] == "file" else place.tree)
     except OSError as error:
-        raise Refused("it cannot be put in its place", "%s: %s" % (shown(place.target), error.strerror or error),
-                      "the verified copy stays beside it") from None  # fmt: skip
+        mounted = error.errno in (errno.EBUSY, errno.EXDEV)
+        hint = "it is a mount: give a folder inside of it with --to" if mounted else "the verified copy stays beside it"
+        why = "%s: %s" % (shown(place.target), error.strerror or error)
+        raise Refused("it cannot be put in its place", why, hint) from None
     files = {name: stamp(os.lstat(place.stands(parcel, name))) + [have[name][-1]] for name in have}
     store(place.kept, {"names": sorted(names_of(parcel)), "files": files})
     shutil.rmtree(place.partial)
@@ -499,20 +528,19 @@ def seen(request):
 
 def main():
     inlet = Inlet()
+    code = 3
     try:
         request = json.loads(inlet.line().decode("ascii"))
+        streaming = {"receive": receive, "keep": keep}
+        plain = {"mark": mark, "seen": seen, "prepare": prepare, "finish": finish}
         verb = request["verb"]
-        if verb == "receive":
-            answer = receive(request, inlet)
-        else:
-            answer = {"mark": mark, "seen": seen, "prepare": prepare, "finish": finish}[verb](request)
+        say(answer=streaming[verb](request, inlet) if verb in streaming else plain[verb](request))
+        code = 0
     except Refused as refused:
         say(refused=refused.words)
-        sys.exit(3)
     except OSError as error:
         say(refused={"what": "the file system refuses it", "why": str(error), "hint": ""})
-        sys.exit(3)
-    say(answer=answer)
+    os._exit(code)  # a thread that may be writing must not be waited for
 
 
 if __name__ == "__main__":

@@ -7,8 +7,10 @@ import json
 import os
 import shutil
 import tempfile
+import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,8 @@ from llmctl.resources import onnode_file
 
 IDLE = 120.0
 """Seconds without a byte after which a connection counts as lost."""
+BEAT = 2.0
+"""Seconds between two signs that a lock is still wanted."""
 PEER_OPTIONS = (
     "-oBatchMode=yes",
     "-oStrictHostKeyChecking=yes",
@@ -170,6 +174,40 @@ def finish(place: Place, parcel: Parcel, *, tell: Tell) -> list[str]:
     return [parcel.files[index].name for index in told.get("wrong", [])]
 
 
+@contextmanager
+def guarded(place: Place) -> Iterator[None]:
+    """Nobody else writes there meanwhile, as with the own transfer, which holds its lock by itself. Raises NodeError
+    when another push does already."""
+    ended, begun = threading.Event(), threading.Event()
+    failed: list[NodeError] = []
+
+    def beats() -> Iterator[bytes]:
+        while not ended.wait(BEAT):
+            yield b"."
+
+    def hear(words: Mapping[str, Any]) -> None:
+        if words.get("kept"):
+            begun.set()
+
+    def work() -> None:
+        try:
+            ask(place, "receive.py", {"verb": "keep", "target": place.path}, hear=hear, pieces=beats())
+        except NodeError as error:
+            failed.append(error)
+        begun.set()
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    begun.wait()
+    try:
+        if failed:
+            raise failed[0]
+        yield
+    finally:
+        ended.set()
+        thread.join(10)
+
+
 def send(
     place: Place, parcel: Parcel, standing: Standing, *, rsync: bool, tell: Tell, stopped: Callable[[], bool]
 ) -> int:
@@ -213,7 +251,8 @@ def _by_rsync(place: Place, parcel: Parcel, standing: Standing, tell: Tell) -> i
             b"node:" + receive.raw(goal),
             None if single else receive.raw(standing.path),
         )
-        code, why, sent = handon.run_rsync(argv, names, tell)
+        with guarded(place):
+            code, why, sent = handon.run_rsync(argv, names, tell)
     if code:
         raise RsyncFailed("rsync failed", where=place.name, why=f"exit code {code}: {why[-400:]}")
     return sent
@@ -237,7 +276,8 @@ def hand_on(
         "ask": {"verb": "receive", "target": place.path, "digest": parcel.digest},
     }
     try:
-        told = ask(source, "handon.py", request, hear=_bytes(tell))
+        with guarded(place) if rsync else nullcontext():
+            told = ask(source, "handon.py", request, hear=_bytes(tell))
     except NodeError as error:
         raise HopFailed(error.what, where=place.name, why=f"from {source.name}: {error.why}") from error
     if told.get("refused"):

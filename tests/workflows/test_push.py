@@ -16,6 +16,9 @@ from typing import Any
 import pytest
 
 from llmctl.recipe.hosts import Node
+from llmctl.remote.connect import connect, resolve
+from llmctl.remote.delivery import Place, guarded, prepare
+from llmctl.remote.parcel import survey_parcel
 from llmctl.workflows.push import Push, Step, Wish, push
 from tests.conftest import RunLlmctl, llmctl, set_up
 from tests.lab import Lab
@@ -323,3 +326,19 @@ def test_a_node_without_python_and_one_that_talks_at_login(fresh_lab: FreshLab, 
     told = result(lab, weights, "node1", "node2", "--to", "/tmp/noise", code=5)
     assert "there is no python3" in told["nodes"][0]["error"]
     assert told["nodes"][1]["state"] == "copied"
+
+
+def test_a_second_push_to_the_same_place_is_refused_while_the_first_one_lives(at_three: Lab, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    parcel = survey_parcel(tmp_path / "file", print)
+    node = Node(name="node1")
+    link = connect(node)
+    try:
+        place = Place(link=link, target=resolve(node), path="/tmp/twice/file")
+        prepare(place, parcel, replace=False, verify=False, tell=print)
+        with guarded(place):
+            done = result(at_three, tmp_path / "file", "node1", "--to", "/tmp/twice/", code=5)
+        assert "another push is writing there" in done["nodes"][0]["error"]
+    finally:
+        link.close()
+    assert result(at_three, tmp_path / "file", "node1", "--to", "/tmp/twice/")["nodes"][0]["state"] == "copied"
