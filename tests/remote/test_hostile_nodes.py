@@ -14,11 +14,11 @@ from llmctl.recipe.hosts import Node
 from llmctl.remote import command, connect, handshake, login, ssh
 from tests.conftest import set_up
 from tests.lab import Lab
+from tests.lab.hostile import BASHRC, OTHER_KEY, STOPPED, restarted, with_shell
+from tests.lab.hostile import hostile as bad
 
 pytestmark = pytest.mark.lab
 NODES = [Node(name=f"node{i}") for i in (1, 2, 3)]
-BASHRC = "/root/.bashrc"
-Reconfigure = Callable[..., None]
 
 
 @pytest.fixture(scope="module")
@@ -37,27 +37,11 @@ def three() -> Iterator[Lab]:
 @pytest.fixture
 def hostile(three: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
     """Run a command inside node2 that makes it hostile; taken back at the end."""
-    node = three.nodes[1]
     for key in ("LLMCTL_HOME", "HOME"):
         monkeypatch.setenv(key, three.env[key])
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
-    kept = three.exec(node, "mkdir -p /run/kept && cp -p /etc/ssh/lab_config /etc/passwd /run/kept").ok
-    assert kept
-
-    def make(words: str) -> None:
-        done = three.exec(node, words)
-        assert done.ok, done.stderr
-
-    yield make
-    back = "kill -CONT -1; cp -p /run/kept/lab_config /etc/ssh/; cp -p /run/kept/passwd /etc/; rm -f /root/.bashrc; "
-    assert three.exec(node, back + restarted()).ok
-
-
-def restarted(edit: str = "") -> str:
-    """The words that restart a node's sshd with an edited configuration."""
-    change = f"sed -i '{edit}' /etc/ssh/lab_config; " if edit else ""
-    stop = "kill $(cat /run/sshd.pid); while [ -e /run/sshd.pid ]; do sleep 0.02; done"
-    return f"{change}{stop}; $(command -v sshd) -f /etc/ssh/lab_config -E /var/log/sshd.log"
+    with bad(three, three.nodes[1]) as make:
+        yield make
 
 
 def ask(words: str = "hostname", timeout: float = 20) -> tuple[list[str], LlmctlError | None, float]:
@@ -92,7 +76,7 @@ def told(words: str = "hostname", timeout: float = 20) -> str:
 
 
 def test_a_stopped_sshd_is_told_well_before_a_minute(hostile: Callable[[str], None]) -> None:
-    hostile("kill -STOP $(cat /run/sshd.pid)")
+    hostile(STOPPED)
     answers, error, seconds = ask()
     assert answers == ["node1\n", "node3\n"]
     assert "node2: its sshd does not answer" in str(error)
@@ -168,7 +152,7 @@ def test_output_without_end_is_bounded(hostile: Callable[[str], None], monkeypat
 
 
 def test_an_account_without_a_shell(hostile: Callable[[str], None]) -> None:
-    hostile("sed -i 's|^\\(root:.*\\):[^:]*$|\\1:/usr/sbin/nologin|' /etc/passwd")
+    hostile(with_shell("/usr/sbin/nologin"))
     text = told()
     assert "the login runs no commands" in text
     assert "This account is currently not available" in text
@@ -176,7 +160,7 @@ def test_an_account_without_a_shell(hostile: Callable[[str], None]) -> None:
 
 
 def test_a_restricted_shell_with_no_commands(hostile: Callable[[str], None]) -> None:
-    hostile("mkdir -p /root/bin; sed -i 's|^\\(root:.*\\):[^:]*$|\\1:/bin/rbash|' /etc/passwd")
+    hostile("mkdir -p /root/bin; " + with_shell("/bin/rbash"))
     hostile(f"echo 'PATH=/root/bin' > {BASHRC}")
     text = told()
     assert "the login runs no commands" in text
@@ -184,7 +168,7 @@ def test_a_restricted_shell_with_no_commands(hostile: Callable[[str], None]) -> 
 
 
 def test_a_restricted_shell_that_has_sh_is_no_obstacle(hostile: Callable[[str], None]) -> None:
-    hostile("sed -i 's|^\\(root:.*\\):[^:]*$|\\1:/bin/rbash|' /etc/passwd")
+    hostile(with_shell("/bin/rbash"))
     assert ask()[0] == ["node1\n", "node2\n", "node3\n"]
 
 
@@ -233,7 +217,7 @@ def test_a_jump_host_with_max_startups_of_three_carries_many(
         assert opened[-1].run("echo ${SSH_CONNECTION%% *}").stdout.strip() == three.nodes[1].address
         opened[-1].close()
         assert three.exec(three.nodes[1], "grep -c 'Accepted publickey' /var/log/sshd.log").stdout == "1\n"
-        hostile("kill -STOP $(cat /run/sshd.pid)")
+        hostile(STOPPED)
         errors = [str(outcome.error) for outcome in connect.connect_all([NODES[0], NODES[2]])]
         for name, text in zip(("node1", "node3"), errors, strict=True):
             assert f"{name}: the jump host before it cannot be used" in text
@@ -242,13 +226,9 @@ def test_a_jump_host_with_max_startups_of_three_carries_many(
         config.unlink()
 
 
-def test_a_changed_host_key_stops_only_its_node(hostile: Callable[[str], None], three: Lab) -> None:
-    hostile("cp /etc/ssh/lab_key /run/kept/; ssh-keygen -q -t ed25519 -N '' -f /run/kept/other")
-    hostile("cp /run/kept/other /etc/ssh/lab_key; " + restarted())
-    try:
-        assert "the host key has changed" in told()
-    finally:
-        three.exec(three.nodes[1], "cp /run/kept/lab_key /etc/ssh/lab_key")
+def test_a_changed_host_key_stops_only_its_node(hostile: Callable[[str], None]) -> None:
+    hostile(OTHER_KEY)
+    assert "the host key has changed" in told()
 
 
 def test_a_server_that_never_lets_in_is_told_within_its_patience(
