@@ -175,15 +175,21 @@ def heartbeat():
         say(alive=True)
 
 
+def hold(place):
+    """Be the only one at work there: nodes may share the folder."""
+    lock = os.open(place.beside("lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    say(step="waiting for another node's work there")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
+
+
 def make(request):
     place = Place(request["path"])
     try:
         os.makedirs(place.parent, exist_ok=True)
     except OSError as error:
         raise Refused("the folder cannot be made", str(error), "give another place with --env-path") from None
-    lock = os.open(place.beside("lock"), os.O_RDWR | os.O_CREAT, 0o600)
-    say(step="waiting for another one that makes it")
-    fcntl.flock(lock, fcntl.LOCK_EX)
+    held = hold(place)
     place.must_be_free()
     folder = place.current
     record = load(folder) if folder else None
@@ -217,6 +223,7 @@ def make(request):
         if old != folder and not in_use(old):
             shutil.rmtree(old, ignore_errors=True)
     clear(place)
+    os.close(held)
     return told(place, record, True)
 
 
@@ -339,6 +346,9 @@ def clear(place):
 
 def drop(request):
     place = Place(request["path"])
+    if not os.path.isdir(place.parent):
+        return {"dropped": False, "path": place.path}
+    hold(place)
     there = place.current is not None
     if there:
         os.unlink(place.path)

@@ -198,6 +198,20 @@ def test_something_else_in_its_place_is_left_alone(pair: Lab, run_llmctl: RunLlm
     assert "something else lies there" in told["environments"][0]["error"]
 
 
+def test_nodes_that_share_a_folder_make_it_once(
+    fresh_lab: FreshLab, run_llmctl: RunLlmctl, wheels: Path, tmp_path: Path
+) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    lab = fresh_lab(count=2, shared=shared)
+    set_up(lab)
+    told = result(run_llmctl, lab, "--env", wheels, "--env-python", lab.python, "--env-path", str(shared / "env"))
+    assert sorted(states(told)) == ["in place", "made"]
+    assert len(list(shared.iterdir())) == 2, "one environment and the link to it"
+    result(run_llmctl, lab, "--remove")
+    assert list(shared.iterdir()) == []
+
+
 CONDA = """#!/bin/sh
 # conda create --yes --quiet --prefix PREFIX ...
 [ "$1 $2 $3 $4" = "create --yes --quiet --prefix" ] || exit 9
