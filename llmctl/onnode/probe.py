@@ -41,7 +41,7 @@ def run(text, shell, environment, timeout):
                 stdout=out,
                 stderr=err,
                 env=dict(os.environ if environment is None else environment, LLMCTL_PYTHON=sys.executable),
-                preexec_fn=os.setsid,
+                start_new_session=True,
                 cwd="/",
             )
         except OSError as error:
