@@ -54,8 +54,9 @@ class Client:
     def measure(self, nodes: int) -> Cost:
         """One run. Raises RuntimeError unless every node has answered."""
         before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-        pipes = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True}
-        done = subprocess.run(self.argv, env=self.env, check=False, **pipes)
+        done = subprocess.run(
+            self.argv, env=self.env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
         wall, after = time.monotonic() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
         if self.answers(done.stdout) != nodes:
             raise RuntimeError(f"{self.argv[0]}: not {nodes} answers: {(done.stderr or done.stdout)[-2000:]}")

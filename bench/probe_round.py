@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from llmctl.checks.probing import MARKS, answer
+from llmctl.checks.question import Question
 from llmctl.errors import NodeError
 from llmctl.recipe.hosts import Node, parse_nodes
 from llmctl.remote.connect import connect_all
@@ -40,7 +41,7 @@ class Recorder:
 def full_probe() -> tuple[str, bytes]:
     """What `llmctl check NODES` runs on each node in its first round: the command and its standard input."""
     recorder = Recorder(Node(name="recorded"))
-    check_nodes([recorder.node], {"recorded": recorder})
+    check_nodes([recorder.node], {"recorded": recorder}, Question())
     return recorder.asked[0]
 
 
