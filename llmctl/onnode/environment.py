@@ -164,7 +164,7 @@ def run(argv, what, hint="", **environment):
     RUNNING.remove(child)
     if child.wait():
         errors = [line for line in lines if re.match(r"\s*(ERROR|error:|CondaError|PackagesNotFound)", line)] or lines
-        raise Refused(what, "\n".join(errors[-8:])[-1500:], hint)
+        raise Refused(what, "; ".join(line.strip() for line in errors[-8:])[-1500:], hint)
     return lines
 
 
@@ -178,8 +178,11 @@ def heartbeat():
 def hold(place):
     """Be the only one at work there: nodes may share the folder."""
     lock = os.open(place.beside("lock"), os.O_RDWR | os.O_CREAT, 0o600)
-    say(step="waiting for another node's work there")
-    fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        say(step="waiting for another node's work there")
+        fcntl.flock(lock, fcntl.LOCK_EX)
     return lock
 
 
@@ -315,7 +318,7 @@ def install(folder, first, wheels, bootstrap):
     try:
         run(pip + ["check"], "packages do not fit together", "", **environment)
     except Refused as refused:
-        return ["%s: %s" % (refused.words["what"], line) for line in refused.words["why"].splitlines()]
+        return ["%s: %s" % (refused.words["what"], refused.words["why"])]
     return []
 
 

@@ -205,6 +205,8 @@ def _bring_wheels(
     paced = _Paced(tell)
 
     def step(each: Step) -> None:
+        if each.phase == "idle":
+            return
         of = f" of {each.total / 1e6:.1f}" if each.total else ""
         paced(f"wheels: {each.node} {each.phase} {each.done / 1e6:.1f}{of} MB")
 

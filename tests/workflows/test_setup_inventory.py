@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,20 @@ def test_a_host_behind_another_one_is_reached_through_it(
         assert transport.run("echo $SSH_CONNECTION").stdout.split()[0] == lab.nodes[0].address
     finally:
         transport.close()
+    (tmp_path / "data").write_text("x")
+    words = ("push", tmp_path / "data", "node2", "--to", "/tmp/data", "--json")
+    (arrival,) = json.loads(run_llmctl(*words, env=lab.env, code=0).stdout)["nodes"]
+    assert (arrival["state"], arrival["notes"]) == ("copied", []), "rsync, where it is there, takes the same way"
+
+
+def test_a_key_of_one_host_serves_its_first_login(fresh_lab: FreshLab, run_llmctl: RunLlmctl, tmp_path: Path) -> None:
+    lab = fresh_lab(count=1)
+    key = tmp_path / "my key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    lab.write(lab.nodes[0], "/root/.ssh/authorized_keys", Path(f"{key}.pub").read_text(), mode="600")
+    inventory = tmp_path / "inventory.yaml"
+    inventory.write_text(f"hosts: {{node1: {{address: {lab.nodes[0].address}, user: root, key: my key}}}}")
+    assert result(run_llmctl, lab, "--inventory", inventory)["exit_code"] == 0
 
 
 def test_a_wrong_file_is_told_before_any_node_is_asked(
