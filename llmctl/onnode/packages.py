@@ -82,6 +82,7 @@ def edited(root, place, deep):
         written = os.stat(record).st_mtime
         with open(record, newline="", encoding="utf-8", errors="replace") as file:
             rows = [row for row in csv.reader(file) if len(row) == 3 and row[1].startswith("sha256=")]
+            rows = [row for row in rows if not row[0].startswith("..")]  # scripts are made for each environment
     except (IOError, OSError):
         return {}
     found = {}
