@@ -186,6 +186,11 @@ def hold(place):
     return lock
 
 
+def release(place):
+    if os.path.lexists(place.beside("lock")):
+        os.unlink(place.beside("lock"))
+
+
 def make(request):
     place = Place(request["path"])
     try:
@@ -197,6 +202,7 @@ def make(request):
     folder = place.current
     record = load(folder) if folder else None
     if record and record["inputs"] == request["inputs"] and sound(folder, record):
+        release(place)
         return told(place, record, False)  # nodes that share this folder: another one made it
     for number in range(1, 1000):
         folder = "%s%s-%d" % (place.beside("env-"), request["inputs"][:12], number)
@@ -214,8 +220,7 @@ def make(request):
             json.dump(record, file)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
-        if os.path.lexists(place.beside("lock")):
-            os.unlink(place.beside("lock"))
+        release(place)
         raise
     fresh = place.beside("link")
     if os.path.lexists(fresh):
