@@ -97,16 +97,26 @@ def converse(
     seconds or of the output; EOFError and paramiko's errors when the connection is lost."""
     line, mark = marked(command)
     out, err = Stream(mark, into), Stream(mark)
-    ended: SimpleQueue[Stream] = SimpleQueue()
+    ended: SimpleQueue[Stream | Exception] = SimpleQueue()
     began = time.monotonic()
-    threads = [
-        threading.Thread(target=_listen, args=(out, channel.recv, ended), daemon=True),
-        threading.Thread(target=_listen, args=(err, channel.recv_stderr, ended), daemon=True),
-        threading.Thread(target=feed, args=(channel, stdin), daemon=True),
-    ]
+    feeder = threading.Thread(target=feed, args=(channel, stdin), daemon=True)
+
+    def ask() -> None:
+        try:
+            channel.exec_command(line)  # waits without end for a server that stopped
+            feeder.start()
+            out.read(channel.recv)
+            ended.put(out)
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            ended.put(error)
+
+    def listen() -> None:
+        err.read(channel.recv_stderr)
+        ended.put(err)
+
+    threads = [threading.Thread(target=ask, daemon=True), threading.Thread(target=listen, daemon=True)]
     open_streams = 2
     try:
-        channel.exec_command(line)
         for thread in threads:
             thread.start()
         while open_streams:
@@ -118,6 +128,8 @@ def converse(
                     continue
                 drop()  # a channel's own end would wait for a node that takes nothing in any more
                 raise late(node, name or command, timeout) if out.begun else mute(node, limit, out) from None
+            if isinstance(stream, Exception):
+                raise stream
             if stream.endless:
                 raise endless(node, stream)
             open_streams -= 1
@@ -126,7 +138,7 @@ def converse(
             raise EOFError("the connection ended before the command did")
     finally:
         channel.close()
-        for thread in threads:
+        for thread in (*threads, feeder):
             if thread.ident is not None:
                 thread.join(1)
     if not out.begun:
@@ -134,11 +146,25 @@ def converse(
     return channel.exit_status, out.content, err.content
 
 
-def _listen(stream: Stream, receive: Callable[[int], bytes], ended: SimpleQueue[Stream]) -> None:
-    try:
-        stream.read(receive)
-    finally:
-        ended.put(stream)
+def within(seconds: float, work: Callable[[], None], drop: Callable[[], None]) -> None:
+    """Do `work`, which waits without end for a server that stopped. After `seconds` `drop` must close the connection,
+    and TimeoutError is raised; what `work` raises is raised here."""
+    failed: list[Exception] = []
+
+    def run() -> None:
+        try:
+            work()
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        drop()
+        raise TimeoutError(f"no answer within {seconds:g} s")
+    if failed:
+        raise failed[0]
 
 
 def feed(channel: paramiko.Channel, pieces: Iterable[bytes]) -> None:

@@ -17,7 +17,7 @@ import paramiko
 
 from llmctl.errors import NodeError
 from llmctl.recipe.hosts import Node
-from llmctl.remote.command import CHUNK, converse, late
+from llmctl.remote.command import CHUNK, converse, late, within
 from llmctl.remote.hostkeys import HostKey
 from llmctl.remote.streaming import stream
 from llmctl.remote.transport import CommandResult
@@ -154,8 +154,10 @@ class SshTransport:
             raise self._lost() from error
         try:
             channel.settimeout(SFTP_PATIENCE)
-            channel.invoke_subsystem("sftp")
+            within(OPEN_TIMEOUT, lambda: channel.invoke_subsystem("sftp"), self.close)
             return paramiko.SFTPClient(channel)
+        except TimeoutError as error:
+            raise self._silent(OPEN_TIMEOUT) from error
         except (paramiko.SSHException, paramiko.SFTPError, EOFError, OSError):
             channel.close()
             if not self._transport.is_active():

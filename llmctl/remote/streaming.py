@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 import paramiko
 
 from llmctl.errors import NodeError
-from llmctl.remote.command import CHUNK, START, Stream, barred, endless, feed, marked, mute
+from llmctl.remote.command import CHUNK, START, Stream, barred, endless, feed, marked, mute, within
 from llmctl.remote.transport import CommandResult
 
 
@@ -72,7 +72,10 @@ def stream(
     threads += [threading.Thread(target=err.read, args=(channel.recv_stderr,), daemon=True)]
     threads += [threading.Thread(target=feed, args=(channel, sent()), daemon=True)]
     try:
-        channel.exec_command(line)
+        try:
+            within(START, lambda: channel.exec_command(line), drop)
+        except TimeoutError:
+            raise mute(node, START, out) from None
         for thread in threads:
             thread.start()
         while threads[0].is_alive():

@@ -6,12 +6,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import paramiko
 import pytest
 
 from llmctl.errors import LlmctlError, NodeError
 from llmctl.recipe.hosts import Node
-from llmctl.remote import command, connect, handshake, login, ssh
+from llmctl.remote import command, connect, handshake, login, ssh, streaming
 from tests.conftest import set_up
 from tests.lab import Lab
 from tests.lab.hostile import BASHRC, OTHER_KEY, STOPPED, restarted, with_shell
@@ -256,3 +258,35 @@ def test_a_node_that_stops_while_it_is_sent_much_is_let_go(
         stop.join()
     finally:
         transport.close()
+
+
+def test_a_session_that_stops_between_two_answers_is_let_go(
+    hostile: Callable[[str], None], three: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The server has opened the channel, then says nothing about the command or the subsystem."""
+    monkeypatch.setattr(command, "START", 2.0)
+    monkeypatch.setattr(ssh, "OPEN_TIMEOUT", 2.0)
+    monkeypatch.setattr(streaming, "START", 2.0)
+    open_session = paramiko.Transport.open_session
+
+    def then_stop(self: paramiko.Transport, *args: Any, **more: Any) -> paramiko.Channel:
+        channel = open_session(self, *args, **more)
+        three.exec(three.nodes[1], "kill -STOP -1")
+        return channel
+
+    def ask(work: Callable[[ssh.SshTransport], object]) -> str:
+        opened = connect.connect(NODES[1])
+        try:
+            monkeypatch.setattr(paramiko.Transport, "open_session", then_stop)
+            with pytest.raises(NodeError) as caught:
+                work(opened)
+            return str(caught.value)
+        finally:
+            monkeypatch.setattr(paramiko.Transport, "open_session", open_session)
+            opened.close()
+            hostile("kill -CONT -1")
+
+    hung = "the login shell does not come to our command"
+    assert hung in ask(lambda opened: opened.run("true"))
+    assert hung in ask(lambda opened: opened.stream("true", told=lambda _: None))
+    assert "does not answer any more" in ask(lambda opened: opened.get("/etc/hostname", tmp_path / "got"))
