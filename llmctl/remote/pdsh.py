@@ -10,8 +10,11 @@ import secrets
 import signal
 import subprocess
 import tempfile
+import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 from llmctl.errors import NodeError, UsageError
 from llmctl.recipe.hosts import Node
@@ -24,6 +27,8 @@ from llmctl.remote.transport import CommandResult
 MAX_ARGUMENT = 120_000
 """Bytes that fit in one argument (the kernel's limit is 128 KiB)."""
 GRACE = 20.0
+MOST = 64 << 20
+"""Characters of one node's stream that are kept."""
 
 
 def pdsh_version() -> str:
@@ -64,8 +69,7 @@ def run_pdsh(
         env = {key: value for key, value in os.environ.items() if not key.startswith("PDSH_") and key != "WCOLL"}
         env |= {"PDSH_RCMD_TYPE": "ssh", "PDSH_SSH_ARGS_APPEND": " ".join(ssh_options(config)), "LC_ALL": "C.UTF-8"}
         argv = ["pdsh", "-R", "ssh", "-f", "32", "-w", ",".join(targets), command]
-        out, err = _communicate(argv, env, timeout + GRACE)
-    stdout, stderr = by_label(out), by_label(err)
+        stdout, stderr = _communicate(argv, env, timeout + GRACE)
     return [
         _outcome(node, stdout.get(alias, ""), _named(stderr.get(alias, ""), alias, node), mark, timeout)
         for alias, node in zip(targets, nodes, strict=True)
@@ -83,29 +87,54 @@ def _command(script: str, mark: str, timeout: float) -> str:
     return run + f"s=$?; rm -f $f; echo; echo {mark} $s'"
 
 
-def _communicate(argv: list[str], env: dict[str, str], timeout: float) -> tuple[str, str]:
+def _communicate(argv: list[str], env: dict[str, str], timeout: float) -> list[dict[str, str]]:
+    """Both streams by label, up to MOST characters each, so that a node that prints without end costs no memory."""
     pipe = subprocess.PIPE
     with subprocess.Popen(
         argv, env=env, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, start_new_session=True
     ) as process:
+        told = [Labelled(), Labelled()]
+        streams = zip(told, (process.stdout, process.stderr), strict=True)
+        readers = [threading.Thread(target=_read, args=pair, daemon=True) for pair in streams]
         try:
-            out, err = process.communicate(timeout=timeout)
-        except BaseException as error:
-            os.killpg(process.pid, signal.SIGKILL)
-            out, err = process.communicate()
-            if not isinstance(error, subprocess.TimeoutExpired):
-                raise
-    return out.decode("utf-8", "replace"), err.decode("utf-8", "replace")
+            for reader in readers:
+                reader.start()
+            deadline = time.monotonic() + timeout
+            for reader in readers:
+                reader.join(max(0.0, deadline - time.monotonic()))
+        finally:
+            if any(reader.is_alive() for reader in readers):
+                os.killpg(process.pid, signal.SIGKILL)
+            for reader in readers:
+                reader.join()
+    return [each.texts() for each in told]
 
 
-def by_label(text: str) -> dict[str, str]:
+def _read(told: Labelled, stream: IO[bytes]) -> None:
+    while line := stream.readline(MOST):
+        told.take(line.decode("utf-8", "replace"))
+
+
+class Labelled:
     """The lines of each label `label: line`; pdsh's own words `pdsh@here: label: ...` go to that label."""
-    found: dict[str, list[str]] = {}
-    for line in text.split("\n"):
+
+    def __init__(self) -> None:
+        self._lines: dict[str, list[str]] = {}
+        self._sizes: dict[str, int] = {}
+
+    def take(self, line: str) -> None:
+        """Sort in one line; beyond MOST characters of its label it is dropped."""
         parts = re.match(r"(?:pdsh@[^:]*: )?([^:\s]+): ?(.*)", line, re.DOTALL)
-        if parts:
-            found.setdefault(parts.group(1), []).append(parts.group(2))
-    return {label: "\n".join(lines) + "\n" for label, lines in found.items()}
+        if parts is None:
+            return
+        label, text = parts.groups()
+        self._sizes[label] = self._sizes.get(label, 0) + len(text)
+        if self._sizes[label] <= MOST:
+            self._lines.setdefault(label, []).append(text if text.endswith("\n") else text + "\n")
+
+    def texts(self) -> dict[str, str]:
+        """The text of each label."""
+        return {label: "".join(lines) for label, lines in self._lines.items()}
 
 
 def _named(text: str, alias: str, node: Node) -> str:

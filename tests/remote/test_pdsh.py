@@ -8,7 +8,8 @@ import pytest
 
 from llmctl.errors import HostKeyError, NodeError, UsageError
 from llmctl.recipe.hosts import Node
-from llmctl.remote.pdsh import by_label, pdsh_version, run_pdsh
+from llmctl.remote import pdsh
+from llmctl.remote.pdsh import Labelled, pdsh_version, run_pdsh
 from tests.conftest import set_up
 from tests.lab import Lab
 
@@ -17,7 +18,10 @@ needs_pdsh = pytest.mark.skipif(shutil.which("pdsh") is None, reason="pdsh is no
 
 def test_lines_are_given_to_their_labels() -> None:
     text = "n0: one\nn1: \npdsh@head: n1: ssh exited with exit code 255\nn0: a: b\n"
-    assert by_label(text) == {"n0": "one\na: b\n", "n1": "\nssh exited with exit code 255\n"}
+    told = Labelled()
+    for line in text.splitlines(keepends=True):
+        told.take(line)
+    assert told.texts() == {"n0": "one\na: b\n", "n1": "\nssh exited with exit code 255\n"}
 
 
 def test_a_missing_pdsh_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,6 +69,19 @@ def test_a_script_without_end_is_ended_on_the_node(at_lab: Lab) -> None:
     (outcome,) = run_pdsh([Node(name="node1")], "sleep 9876", timeout=1)
     assert "no end after 1 s" in str(outcome.error)
     assert at_lab.exec(at_lab.nodes[0], "ps ax | grep -c '[s]leep 9876'").stdout.strip() == "0"
+
+
+@needs_pdsh
+@pytest.mark.lab
+def test_a_node_that_prints_without_end_costs_no_memory(at_lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pdsh, "MOST", 100_000)
+    monkeypatch.setattr(pdsh, "GRACE", 1.0)
+    outcomes = run_pdsh(
+        [Node(name="node1"), Node(name="node2")], "[ $(hostname) = node1 ] && exec yes; echo good", timeout=2
+    )
+    assert "no end" in str(outcomes[0].error)
+    assert outcomes[1].value is not None
+    assert outcomes[1].value.stdout == "good\n"
 
 
 @needs_pdsh
