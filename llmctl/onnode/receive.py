@@ -38,6 +38,8 @@ SILENT = 10.0
 IDLE = 60.0
 """Seconds without a byte after which a writer gives up."""
 SAYING = threading.Lock()
+SWAPPING = threading.RLock()
+"""Held for the moment in which the old is away and the new not there yet."""
 
 
 class Refused(Exception):
@@ -64,7 +66,8 @@ def say(**words):
             sys.stdout.write("\n" + MARK + json.dumps(words) + "\n")
             sys.stdout.flush()
     except BrokenPipeError:  # nobody listens any more: stop, the parts stay
-        os._exit(1)
+        with SWAPPING:
+            os._exit(1)
 
 
 class Teller:
@@ -261,6 +264,8 @@ def prepare(request):
 
 def compare(place, request, teller):
     """The answer of `prepare`. Raises Refused when the target must stay as it is or there is no room."""
+    if os.path.lexists(place.old) and not os.path.lexists(place.target):
+        os.rename(place.old, place.target)  # a swap was broken off
     parcel, kept = request["parcel"], load(place.kept)
     known = {} if request["verify"] else kept.get("files", {})
     same, extras = standing(place, parcel, known, teller)
@@ -268,7 +273,7 @@ def compare(place, request, teller):
     missing = names_of(parcel) - same.keys()
     names = sorted(set(kept.get("names", [])) | same.keys())
     files = {name: value for name, value in same.items() if value}
-    if not missing and extras == set(strangers) and not request["replace"]:
+    if not missing and (not extras or (extras == set(strangers) and not request["replace"])):
         store(place.kept, {"names": names, "files": files})
         shutil.rmtree(place.partial)
         return dict(about(place), complete=True, extras=strangers[:5])
@@ -502,15 +507,16 @@ def swap(place, made):
         os.replace(made, place.target)
         return
     remove(place.old)
-    stood = os.path.lexists(place.target)
-    if stood:
-        os.rename(place.target, place.old)
-    try:
-        os.rename(made, place.target)
-    except OSError:
+    with SWAPPING:
+        stood = os.path.lexists(place.target)
         if stood:
-            os.rename(place.old, place.target)
-        raise
+            os.rename(place.target, place.old)
+        try:
+            os.rename(made, place.target)
+        except OSError:
+            if stood:
+                os.rename(place.old, place.target)
+            raise
     remove(place.old)
 
 

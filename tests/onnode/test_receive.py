@@ -177,6 +177,30 @@ def test_other_files_in_a_folder_that_is_complete_only_are_told(source: Path, ta
     assert (target / "notes.txt").exists()
 
 
+def test_to_replace_what_is_as_it_should_be_does_nothing(source: Path, target: Path) -> None:
+    parcel = survey(source)
+    bring(parcel, target)
+    before = target.stat().st_ino
+    assert prepare(parcel, target, replace=True)["answer"]["complete"]
+    (target / "mine").write_text("x")
+    assert bring(parcel, target, replace=True) == {"answer": {"placed": True}}
+    assert tree(target) == tree(source)
+    assert target.stat().st_ino != before
+
+
+def test_a_swap_that_was_broken_off_is_mended_by_the_next_push(source: Path, target: Path) -> None:
+    bring(survey(source), target)
+    (source / "run").write_bytes(b"#!new")
+    parcel = survey(source)
+    need = prepare(parcel, target)["answer"]["need"]
+    ask(stream(parcel, need), verb="receive", target=target, digest=parcel.digest)
+    target.rename(target.with_name(".it's here.llmctl-old"))  # as when the power fails at that moment
+    assert prepare(parcel, target)["answer"]["need"] == [[1, 5]], "nothing has to come again"
+    assert bring(parcel, target) == {"answer": {"placed": True}}
+    assert tree(target) == tree(source)
+    assert beside(target) == [".it's here.llmctl-digests"]
+
+
 def test_a_file_is_not_put_over_a_folder(source: Path, target: Path) -> None:
     target.mkdir(parents=True)
     assert prepare(survey(source / "run"), target)["refused"]["what"] == "a folder stands there"
