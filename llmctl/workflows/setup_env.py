@@ -98,7 +98,8 @@ def environments(members: Sequence[Member], wish: EnvWish, mode: Mode, tell: Cal
         _remember({member.name: (states[member.name].path, told[member.name]["missing"]) for member in lacking})
         _bring_wheels(lacking, states, wish, tell)
         whole = [member for member in lacking if states[member.name].error is None]
-        _each(whole, states, lambda member: _make(member, states[member.name], wish, _Paced(tell)))
+        paced = _Paced(tell)
+        _each(whole, states, lambda member: _make(member, states[member.name], wish, paced))
     return list(states.values())
 
 
@@ -113,7 +114,7 @@ def differences(states: Sequence[EnvState]) -> list[Difference]:
             values.setdefault(read(state), []).append(state.node)
         if len(values) > 1:
             alone = len({version for version, _ in values}) == len(values)
-            shown = {(v if alone else f"{v}, files {d[:8]}"): tuple(nodes) for (v, d), nodes in values.items()}
+            shown = {(v if alone or not d else f"{v}, files {d[:8]}"): tuple(nodes) for (v, d), nodes in values.items()}
             found.append(Difference(package=name, values=shown))
     return found
 

@@ -144,5 +144,10 @@ def test_the_same_version_with_other_files_is_a_difference() -> None:
     assert found == Difference(package="a", values={"1, files aaaaaaaa": ("n1",), "1, files bbbbbbbb": ("n2",)})
 
 
+def test_a_missing_package_has_no_files() -> None:
+    (found,) = differences([state("n1", a=("1", "aaaaaaaaaa")), state("n2"), state("n3", a=("1", "bbbbbbbbbb"))])
+    assert list(found.values) == ["1, files aaaaaaaa", "missing", "1, files bbbbbbbb"]
+
+
 def test_a_node_that_failed_does_not_differ() -> None:
     assert differences([state("n1", a=("1", "x")), EnvState(node="n2")]) == []
