@@ -14,11 +14,10 @@ from llmctl.cli.setup_shown import as_json as plain
 from llmctl.cli.setup_shown import as_text
 
 if TYPE_CHECKING:
-    from llmctl.recipe.hosts import Node
     from llmctl.remote.hostkeys import HostKey
-    from llmctl.remote.hostsettings import Settings
     from llmctl.remote.secret import Secret
     from llmctl.workflows.setup_env import EnvWish
+    from llmctl.workflows.setup_words import Asked
 
 
 def register(app: typer.Typer) -> None:
@@ -27,7 +26,9 @@ def register(app: typer.Typer) -> None:
 
 
 def setup_nodes(
-    nodes: list[str] = typer.Argument(None, help="[user@]name[=address][:port]; ranges such as node[01-16]."),
+    nodes: list[str] = typer.Argument(
+        None, help="[user@]name[=address][:port]; ranges such as node[01-16]; or a recipe."
+    ),
     inventory: Path | None = typer.Option(None, metavar="FILE", help="Hosts with settings of their own (YAML)."),
     user: str | None = typer.Option(None, help="Login name on the nodes."),
     port: int | None = typer.Option(None, min=1, max=65535, help="SSH port of the nodes."),
@@ -51,20 +52,21 @@ def setup_nodes(
     from llmctl.remote.firstcontact import FirstContact
     from llmctl.workflows import setup_nodes as workflow
     from llmctl.workflows.setup_values import Wishes
+    from llmctl.workflows.setup_words import read_words
 
     if sum((dry_run and not remove, check, remove, forget)) > 1:
         raise UsageError("--check, --dry-run, --remove and --forget exclude each other", hint="give one of them")
     if env is not None and (remove or forget):
         raise UsageError("--env is for making, --remove takes all environments away", hint="leave --env out")
-    parsed, settings = _nodes(nodes or [], inventory)
+    asked = read_words(nodes or [], inventory)
     asks = sys.stdin.isatty() and sys.stderr.isatty()
     wishes = Wishes(
-        user=user,
-        port=port,
+        user=user or asked.user,
+        port=port or asked.port,
         identity=identity,
         password=cache(lambda: None if check else _password(password_file, asks=asks)),
         password_of=lambda node: None if check else _password(None, asks=asks, node=node),
-        settings=settings,
+        settings=asked.settings,
         first_contact=FirstContact(
             fingerprints=_fingerprints(fingerprint), accept_new=accept_new, confirm=_confirm if asks else None
         ),
@@ -74,38 +76,21 @@ def setup_nodes(
         progress=(lambda text: print(f"... {text}", file=sys.stderr)) if sys.stderr.isatty() else (lambda _: None),  # noqa: T201
     )
     if forget:
-        known = workflow.forget_nodes(parsed, wishes)
+        known = workflow.forget_nodes(asked.nodes, wishes)
         typer.echo(f"forgotten: {', '.join(known)}" if known else "no host key of these nodes was known")
         return
     if remove:
-        result = workflow.remove_nodes(parsed, wishes)
+        result = workflow.remove_nodes(asked.nodes, wishes)
     else:
-        result = workflow.setup_nodes(parsed, wishes, _environment(env, env_python, env_path))
+        result = workflow.setup_nodes(asked.nodes, wishes, _environment(env, env_python, env_path, asked))
     typer.echo(json.dumps(plain(result), indent=2, ensure_ascii=False) if as_json else as_text(result, remove))
     for error in result.errors:
         typer.echo(f"llmctl: {error}", err=True)
     raise typer.Exit(int(result.exit_code))
 
 
-def _nodes(words: list[str], inventory: Path | None) -> tuple[tuple[Node, ...], dict[str, Settings]]:
-    """The nodes of the command and what the inventory file says of them; without words all of its hosts."""
-    from llmctl.errors import UsageError
-    from llmctl.recipe.hosts import parse_nodes
-
-    if inventory is None:
-        if not words:
-            raise UsageError("no node is named", hint="llmctl setup-nodes node1=10.0.0.1, or --inventory FILE")
-        return parse_nodes(words), {}
-    from llmctl.remote.hostsettings import chosen, read_settings
-
-    settings = read_settings(inventory)
-    if words:
-        settings = chosen(settings, parse_nodes(words))
-    return tuple(each.node for each in settings), {each.node.name: each for each in settings}
-
-
-def _environment(env: Path | None, python: str | None, path: str | None) -> EnvWish | None:
-    """What --env and its two helpers ask for."""
+def _environment(env: Path | None, python: str | None, path: str | None, asked: Asked) -> EnvWish | None:
+    """What --env and its two helpers ask for; what they leave open a recipe may say."""
     from llmctl.errors import UsageError
 
     if env is None:
@@ -115,7 +100,7 @@ def _environment(env: Path | None, python: str | None, path: str | None) -> EnvW
     from llmctl.workflows.env_source import read_source
     from llmctl.workflows.setup_env import EnvWish
 
-    return EnvWish(source=read_source(env), python=python, path=path)
+    return EnvWish(source=read_source(env), python=python or asked.env_python, path=path or asked.env_path)
 
 
 def _password(file: Path | None, *, asks: bool, node: str = "the nodes") -> Secret | None:
