@@ -95,6 +95,17 @@ def lab() -> Iterator[Lab]:
         yield lab
 
 
+@pytest.fixture(scope="module")
+def three() -> Iterator[Lab]:
+    """Three set-up nodes of the module's own, whose files and accounts its tests may change."""
+    with ExitStack() as stack:
+        lab = _enter(stack, count=3, disk_mb=1024)
+        if lab.site.password is None:
+            pytest.skip("the nodes of a lab without root share this machine's files and accounts")
+        set_up(lab)
+        yield lab
+
+
 def _enter(stack: ExitStack, **options: Any) -> Lab:
     try:
         return stack.enter_context(Lab.start(**options))

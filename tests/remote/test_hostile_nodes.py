@@ -14,26 +14,12 @@ import pytest
 from llmctl.errors import LlmctlError, NodeError
 from llmctl.recipe.hosts import Node
 from llmctl.remote import command, connect, handshake, login, ssh, streaming
-from tests.conftest import set_up
 from tests.lab import Lab
 from tests.lab.hostile import BASHRC, OTHER_KEY, STOPPED, restarted, with_shell
 from tests.lab.hostile import hostile as bad
 
 pytestmark = pytest.mark.lab
 NODES = [Node(name=f"node{i}") for i in (1, 2, 3)]
-
-
-@pytest.fixture(scope="module")
-def three() -> Iterator[Lab]:
-    """Three nodes of their own: the second one is made hostile."""
-    try:
-        with Lab.start(count=3) as lab:
-            if lab.site.password is None:
-                pytest.skip("the nodes of a lab without root share the accounts of this machine")
-            set_up(lab)
-            yield lab
-    except RuntimeError as error:
-        pytest.skip(f"no node lab: {error}")
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from llmctl.checks.facts import Finding, Severity
 from llmctl.errors import NodeError, UsageError
 from llmctl.workflows.check import CheckResult, check_words
 from llmctl.workflows.facts_file import load_saved, save_facts
-from tests.conftest import set_up
 from tests.lab import Lab, LabNode
 
 pytestmark = pytest.mark.lab
@@ -34,19 +33,6 @@ INFO = '{"rows": {"file_name": "rows.json"}}'
 ROWS = '[{"instruction": "Say yes.", "input": "", "output": "Yes."}]'
 
 Check = Callable[..., CheckResult]
-
-
-@pytest.fixture(scope="module")
-def three() -> Iterator[Lab]:
-    """Three nodes of their own: their files are changed."""
-    try:
-        with Lab.start(count=3) as lab:
-            if lab.site.password is None:
-                pytest.skip("the nodes of a lab without root share /usr/local")
-            set_up(lab)
-            yield lab
-    except RuntimeError as error:
-        pytest.skip(f"no node lab: {error}")
 
 
 @pytest.fixture

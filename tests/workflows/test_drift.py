@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ import pytest
 from llmctl.checks.facts import Severity
 from llmctl.workflows.check import CheckResult, check_words
 from llmctl.workflows.facts_file import load_saved, save_facts
-from tests.conftest import set_up
 from tests.lab import Lab
 
 pytestmark = pytest.mark.lab
@@ -341,41 +339,34 @@ DRIFTS = [
 
 
 @pytest.fixture(scope="module")
-def three() -> Iterator[Lab]:
+def equal(three: Lab) -> Lab:
     """Three equal nodes with a vendor's tree, an environment, data, weights and code."""
-    try:
-        with Lab.start(count=3) as lab:
-            if lab.site.password is None:
-                pytest.skip("the nodes of a lab without root share /usr/local")
-            set_up(lab)
-            for number, node in enumerate(lab.nodes, start=1):
-                files = {
-                    f"{ASCEND}/driver/version.info": "driver_version.info",
-                    f"{ASCEND}/firmware/version.info": "firmware_version.info",
-                    f"{LATEST}/x86_64-linux/ascend_toolkit_install.info": "ascend_toolkit_install.info",
-                    f"{LATEST}/version.cfg": "version.cfg",
-                    f"{LATEST}/opp_kernel/version.info": "opp_kernel_version.info",
-                    f"{ASCEND}/smi.txt": "npu-smi_two.txt",
-                }
-                for path, name in files.items():
-                    lab.write(node, path, (FIXTURES / name).read_text(encoding="utf-8"))
-                lab.write(node, "/usr/local/bin/npu-smi", SMI, mode="755")
-                lab.write(node, "/usr/local/bin/hccn_tool", HCCN, mode="755")
-                nics = "".join(f"address_{i}=10.9.{number}.1{i}\ntls_enable_{i}=0\n" for i in range(2))
-                lab.write(node, "/etc/hccn.conf", nics)
-                words = " ".join(f"{name}={version}" for name, version in PACKAGES.items())
-                done = lab.exec(node, INSTALL.format(packages=words, ascend=ASCEND, latest=LATEST) + SAVE)
-                assert done.ok, done.stderr
-            yield lab
-    except RuntimeError as error:
-        pytest.skip(f"no node lab: {error}")
+    for number, node in enumerate(three.nodes, start=1):
+        files = {
+            f"{ASCEND}/driver/version.info": "driver_version.info",
+            f"{ASCEND}/firmware/version.info": "firmware_version.info",
+            f"{LATEST}/x86_64-linux/ascend_toolkit_install.info": "ascend_toolkit_install.info",
+            f"{LATEST}/version.cfg": "version.cfg",
+            f"{LATEST}/opp_kernel/version.info": "opp_kernel_version.info",
+            f"{ASCEND}/smi.txt": "npu-smi_two.txt",
+        }
+        for path, name in files.items():
+            three.write(node, path, (FIXTURES / name).read_text(encoding="utf-8"))
+        three.write(node, "/usr/local/bin/npu-smi", SMI, mode="755")
+        three.write(node, "/usr/local/bin/hccn_tool", HCCN, mode="755")
+        nics = "".join(f"address_{i}=10.9.{number}.1{i}\ntls_enable_{i}=0\n" for i in range(2))
+        three.write(node, "/etc/hccn.conf", nics)
+        words = " ".join(f"{name}={version}" for name, version in PACKAGES.items())
+        done = three.exec(node, INSTALL.format(packages=words, ascend=ASCEND, latest=LATEST) + SAVE)
+        assert done.ok, done.stderr
+    return three
 
 
 @pytest.fixture
-def recipe(three: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def recipe(equal: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Write the recipe with changes; gives its path."""
     for key in ("LLMCTL_HOME", "HOME"):
-        monkeypatch.setenv(key, three.env[key])
+        monkeypatch.setenv(key, equal.env[key])
 
     def write(**changes: str) -> str:
         path = tmp_path / "drift.yaml"
@@ -401,15 +392,15 @@ def test_equal_nodes_give_remarks_only(recipe: Any) -> None:
 
 
 @pytest.mark.parametrize("drift", DRIFTS, ids=lambda drift: drift.name)
-def test_a_drift_is_found_with_its_values_and_its_node(three: Lab, recipe: Any, drift: Drift) -> None:
-    (node,) = [each for each in three.nodes if each.name == drift.node]
+def test_a_drift_is_found_with_its_values_and_its_node(equal: Lab, recipe: Any, drift: Drift) -> None:
+    (node,) = [each for each in equal.nodes if each.name == drift.node]
     try:
         if drift.make:
-            done = three.exec(node, drift.make)
+            done = equal.exec(node, drift.make)
             assert done.ok, done.stderr
         result = check_words([recipe(**drift.recipe)])
     finally:
-        three.exec(node, "; ".join([drift.undo or "true", RESTORE]))
+        equal.exec(node, "; ".join([drift.undo or "true", RESTORE]))
     assert not result.errors
     assert above_remarks(result) == drift.found, [finding.title for finding in result.findings]
     first = next(finding for finding in result.findings if finding.code == next(iter(drift.found)))
@@ -418,28 +409,28 @@ def test_a_drift_is_found_with_its_values_and_its_node(three: Lab, recipe: Any, 
     assert first.remedy or first.severity is not Severity.ERROR
 
 
-def test_the_odd_node_is_named_against_a_baseline_by_two(three: Lab, recipe: Any, tmp_path: Path) -> None:
+def test_the_odd_node_is_named_against_a_baseline_by_two(equal: Lab, recipe: Any, tmp_path: Path) -> None:
     good = tmp_path / "good.json"
     before = check_words([recipe()])
     save_facts(good, before.question, before.nodes, before.facts)
     try:
-        for node in three.nodes[:2]:
-            three.exec(node, replaced(f"{ASCEND}/driver/version.info", "25.0.rc1.1", "24.1.rc2"))
+        for node in equal.nodes[:2]:
+            equal.exec(node, replaced(f"{ASCEND}/driver/version.info", "25.0.rc1.1", "24.1.rc2"))
         (finding,) = [f for f in check_words([recipe()], baseline=good).findings if f.code == "driver.version.differs"]
     finally:
-        for node in three.nodes[:2]:
-            three.exec(node, RESTORE)
+        for node in equal.nodes[:2]:
+            equal.exec(node, RESTORE)
     assert finding.nodes == ("node1", "node2")
     assert "24.1.rc2 on node[1-2], expected is 25.0.rc1.1" in finding.title
 
 
-def test_saved_facts_are_judged_again_without_the_nodes(three: Lab, recipe: Any, tmp_path: Path) -> None:
+def test_saved_facts_are_judged_again_without_the_nodes(equal: Lab, recipe: Any, tmp_path: Path) -> None:
     saved = tmp_path / "saved.json"
-    three.exec(three.nodes[1], replaced(f"{ASCEND}/driver/version.info", "25.0.rc1.1", "24.1.rc2"))
+    equal.exec(equal.nodes[1], replaced(f"{ASCEND}/driver/version.info", "25.0.rc1.1", "24.1.rc2"))
     try:
         before = check_words([recipe()])
     finally:
-        three.exec(three.nodes[1], RESTORE)
+        equal.exec(equal.nodes[1], RESTORE)
     save_facts(saved, before.question, before.nodes, before.facts)
     assert load_saved(saved)[2] == before.facts
     again = check_words([str(saved)])
@@ -447,32 +438,28 @@ def test_saved_facts_are_judged_again_without_the_nodes(three: Lab, recipe: Any,
     assert [f.code for f in check_words([str(saved)], only=["toolkit"]).findings] == []
 
 
-def test_an_edit_that_hides_its_time_needs_a_deep_look(three: Lab, recipe: Any) -> None:
+def test_an_edit_that_hides_its_time_needs_a_deep_look(equal: Lab, recipe: Any) -> None:
     core = "/opt/site/accelerate/core.py"
-    three.exec(
-        three.nodes[1], f"touch -r {core} /run/before; sed -i 's/1.10.0/1.10.1/' {core}; touch -r /run/before {core}"
+    equal.exec(
+        equal.nodes[1], f"touch -r {core} /run/before; sed -i 's/1.10.0/1.10.1/' {core}; touch -r /run/before {core}"
     )
     try:
         assert above_remarks(check_words([recipe()])) == {}
         assert above_remarks(check_words([recipe()], deep=True)) == {"python.edited_deep.differs": E}
     finally:
-        three.exec(three.nodes[1], RESTORE)
+        equal.exec(equal.nodes[1], RESTORE)
 
 
-def test_a_byte_of_large_weights_needs_a_deep_look(three: Lab, recipe: Any) -> None:
-    three.exec(three.nodes[1], "printf x | dd of=/opt/model/model.bin bs=1 seek=1000 conv=notrunc 2>/dev/null")
+def test_a_byte_of_large_weights_needs_a_deep_look(equal: Lab, recipe: Any) -> None:
+    equal.exec(equal.nodes[1], "printf x | dd of=/opt/model/model.bin bs=1 seek=1000 conv=notrunc 2>/dev/null")
     try:
         assert above_remarks(check_words([recipe()])) == {}
         assert above_remarks(check_words([recipe()], deep=True)) == {"model.files.differs": E}
     finally:
-        three.exec(three.nodes[1], RESTORE)
+        equal.exec(equal.nodes[1], RESTORE)
 
 
 def test_only_what_is_asked_for_is_read(recipe: Any) -> None:
     result = check_words([recipe()], only=["driver", "disk.t*"])
-    assert {fact.name for fact in result.facts} == {
-        "accelerator.kinds",
-        "driver.version",
-        "driver.declared",
-        "disk.tmp",
-    }
+    names = {fact.name for fact in result.facts}
+    assert names == {"accelerator.kinds", "activation", "driver.version", "driver.declared", "disk.tmp"}

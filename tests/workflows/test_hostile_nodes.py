@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import RunLlmctl, llmctl, set_up
+from tests.conftest import RunLlmctl, llmctl
 from tests.lab import Lab
 from tests.lab.hostile import BASHRC, OTHER_KEY, STOPPED, hostile, restarted, with_shell
 
@@ -23,19 +23,6 @@ NOISE = (
 )
 WITHOUT_PYTHON = "for f in /usr/bin/python*; do mv $f $f.away; done"
 WITH_PYTHON = "for f in /usr/bin/python*.away; do mv $f ${f%.away}; done"
-
-
-@pytest.fixture(scope="module")
-def three() -> Iterator[Lab]:
-    """Three nodes of their own: the second one is made hostile."""
-    try:
-        with Lab.start(count=3) as lab:
-            if lab.site.password is None:
-                pytest.skip("the nodes of a lab without root share the accounts of this machine")
-            set_up(lab)
-            yield lab
-    except RuntimeError as error:
-        pytest.skip(f"no node lab: {error}")
 
 
 @pytest.fixture

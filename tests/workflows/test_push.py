@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +28,6 @@ FreshLab = Callable[..., Lab]
 NAMES = ("node1", "node2", "node3")
 LARGE = 96 << 20
 needs_rsync = pytest.mark.skipif(shutil.which("rsync") is None, reason="rsync is not installed")
-
-
-@pytest.fixture(scope="module")
-def three() -> Iterator[Lab]:
-    try:
-        lab_of = Lab.start(3, disk_mb=1024)
-        with lab_of as lab:
-            set_up(lab)
-            yield lab
-    except RuntimeError as error:
-        pytest.skip(f"no node lab: {error}")
 
 
 @pytest.fixture
