@@ -102,8 +102,9 @@ def _path_mtu(values: Any, name: str, addresses: dict[str, str], first: str) -> 
 
 
 def _logins(nodes: Sequence[Node], recipe: Recipe | None) -> list[Row]:
-    """Asked for pdsh, which needs them, and where only nodes were named; elsewhere nobody logs in from the first."""
-    if recipe is not None and recipe.launch.backend != "pdsh":
+    """Asked for pdsh, which needs them, and where only some nodes were named; elsewhere nobody logs in from the
+    first."""
+    if recipe.launch.backend != "pdsh" if recipe else len(nodes) > ALL_NAMES:
         return []
     options = "-o BatchMode=yes -o StrictHostKeyChecking=yes -o ConnectTimeout=8"
     if recipe and recipe.cluster.user:
