@@ -1,7 +1,7 @@
 """One all_reduce of 1 MiB between all ranks of a run, to see that they can talk to each other.
 
 A single file that goes to a node by itself, on standard input of the node's interpreter, with a last line that calls
-`node` with the request: {"node", "names", "first_rank", "slots", "world_size", "leaders", "address", "port", "backend",
+`main` with the request: {"node", "first_rank", "slots", "world_size", "leaders", "address", "port", "backend",
 "device", "plugin", "seconds"}. It starts the node's ranks and prints one JSON object between two lines of MARKS:
 {"ranks": {rank: {"state", "seconds", "error"}}, "peers": {node: seconds}, "absent": [ranks]}.
 """

@@ -9,7 +9,7 @@ from typing import Any
 from llmctl.checks.facts import Fact
 from llmctl.recipe.hosts import Node
 
-BRIDGES = ("docker", "virbr", "veth", "cni", "flannel", "br-", "lxc", "podman", "cali", "tun")
+BRIDGES = ("docker", "virbr", "veth", "cni", "flannel", "br-", "lxc", "podman", "cali", "cilium", "tun")
 """Interfaces that other nodes are not reached by."""
 
 Values = Mapping[str, Mapping[str, Any]]
@@ -35,7 +35,7 @@ def own_addresses(values: Values, node: str) -> dict[str, str]:
     return {
         entry["address"]: entry["interface"]
         for entry in value_of(values, "network.addresses", node) or []
-        if entry["up"] and not entry["address"].startswith("127.") and not entry["interface"].startswith(BRIDGES)
+        if entry["up"] and entry["interface"] != "lo" and not entry["interface"].startswith(BRIDGES)
     }
 
 

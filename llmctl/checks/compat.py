@@ -64,15 +64,15 @@ def _firmware(wanted: Wanted, _node: str) -> Complaint:
 
 def _driver_cann(wanted: Wanted, _node: str) -> Complaint:
     declared, toolkit = wanted.facts.get("driver.declared"), wanted.facts.get("toolkit.declared")
-    own = re.match(r"V\d+R\d+C\d+", (declared or {}).get("inner", ""))
-    if not toolkit or own is None or own[0] in toolkit or _newer(own[0], toolkit):
+    here = re.match(r"V\d+R\d+C\d+", (declared or {}).get("inner", ""))
+    if not toolkit or not toolkit["ranges"] or here is None:
         return None
-    return Severity.WARNING, f"CANN declares drivers of {', '.join(toolkit)}, the driver is of {own[0]}"
-
-
-def _newer(driver: str, toolkit: list[str]) -> bool:
-    """A driver runs toolkits of its own time and older ones."""
-    return driver >= max(toolkit)
+    # A driver also runs toolkits of its own time and older ones.
+    newer = bool(toolkit["own"]) and here[0] >= toolkit["own"]
+    if newer or any(first <= here[0] <= last for first, last in toolkit["ranges"]):
+        return None
+    told = ", ".join(first if first == last else f"{first} to {last}" for first, last in toolkit["ranges"])
+    return Severity.WARNING, f"CANN declares drivers of {told}, the driver is of {here[0]}"
 
 
 def _cuda(wanted: Wanted, _node: str) -> Complaint:

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
 from llmctl.checks.facts import Severity
-from llmctl.checks.parsers import host
 from llmctl.checks.parsers.text import lines
 from llmctl.checks.rows import Complaint, Row, Rule, Wanted
 from llmctl.checks.vendors import VENDORS
 from llmctl.quoting import sh_quote
+from llmctl.run.redact import is_secret_name
 
 COMMON = ("NCCL_", "GLOO_", "TORCH_", "OMP_", "MKL_", "KMP_", "PYTORCH_", "UCX_", "LD_LIBRARY_PATH", "LD_PRELOAD",
           "PYTHONPATH", "PYTHONHOME", "PYTHONHASHSEED", "HF_HUB_OFFLINE", "TOKENIZERS_PARALLELISM", "DS_")  # fmt: skip
 """Prefixes of the variables that change what a run does, with any device."""
 OF_THE_NODE = ("_SOCKET_IFNAME", "_IF_IP", "_IB_HCA", "_GID_INDEX")
 """Ends of names whose values may differ from node to node."""
-SECRET = "TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|API_KEY|ACCESS_KEY"  # noqa: S105 - words to look for
-"""Names with one of these words are never read."""
+WORDS = "TOKEN|SECRET|PASS|CRED|APIKEY|API_KEY|ACCESS_KEY|STORAGE_KEY|PRIVATE"
+"""Names with one of these words are not even read; which names are secret, `is_secret_name` decides."""
 
 
 @cache
@@ -67,11 +68,15 @@ def environment_rows(wanted: Mapping[str, str]) -> list[Row]:
     prefixes = [*COMMON, *(prefix for vendor in VENDORS.values() for prefix in vendor.variables)]
     names = [f"({'|'.join(sorted(set(prefixes)))})[A-Za-z0-9_]*", *(f"{name}" for name in wanted)]
     wanted_names = sh_quote(f"^({'|'.join(names)})=")
-    secret_names = sh_quote(f"^[^=]*({SECRET})[^=]*=")
-    listed = f"env | grep -aE {wanted_names} | grep -aviE {secret_names} | sort; true"
+    secret_names = sh_quote(f"^[^=]*({WORDS})[^=]*=")
+    harmless = sh_quote("^TOKENIZERS_PARALLELISM=")
+    listed = (
+        f"env -0 | grep -zaE {wanted_names} | {{ grep -zaviE {secret_names}; true; }}; "
+        f"env -0 | grep -zaE {harmless}; true"
+    )
     return [
         Row(
-            name="environment.effective", run=listed, env=True, mode="ok", parse=host.variables, judge=_effective,
+            name="environment.effective", run=listed, env=True, mode="ok", parse=variables, judge=_effective,
             source="`env` after `cluster.activate` and `cluster.env`; no name that holds a secret",
             why="a rank runs with other settings than the recipe says",
             remedy="look for what sets it there: the lines of cluster.activate, /etc/environment, ~/.bashrc",
@@ -92,8 +97,18 @@ def environment_rows(wanted: Mapping[str, str]) -> list[Row]:
     ]  # fmt: skip
 
 
+def variables(out: str) -> dict[str, str]:
+    """`env -0`: name -> value, without what is secret: by its name, or a password in an address."""
+    pairs = (entry.partition("=") for entry in out.split("\0"))
+    return {
+        name: re.sub(r"(?<=://)[^/\s@]+:[^/\s@]+(?=@)", "[masked]", value)
+        for name, sign, value in sorted(pairs)
+        if sign and not is_secret_name(name)
+    }
+
+
 def _of_all(out: str) -> dict[str, str]:
-    return {name: value for name, value in host.variables(out).items() if not name.endswith(OF_THE_NODE)}
+    return {name: value for name, value in variables(out).items() if not name.endswith(OF_THE_NODE)}
 
 
 SLIPS = Rule(

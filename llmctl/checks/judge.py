@@ -25,9 +25,10 @@ def judge(
     expected: Mapping[str, Any],
     wanted: Wanted,
     rules: Sequence[tuple[Rule, Sequence[str]]] = (),
+    nodes: int = 0,
 ) -> list[Finding]:
     """The findings, errors first. `expected`: fact name -> the value that every node must have; `rules`: each with
-    the nodes that it is for."""
+    the nodes that it is for; `nodes`: how many there are, those of which nothing was read included."""
     by_name: dict[str, dict[str, Fact]] = {}
     own: dict[str, dict[str, Any]] = {}
     for fact in facts:
@@ -50,14 +51,14 @@ def judge(
         if pinned:
             found += unexpected(row, values, expected[row.name])
         elif row.mode == "eq":
-            found += differing(row, values, len(there))
+            found += differing(row, values, max(nodes, len(by_name.get(row.name, {}))))
         elif row.mode == "distinct":
             found += repeated(row, values)
         if row.judge is not None:
             complaints = {node: row.judge(value, node, needs[node]) for node, value in values.items()}
             found += _wrong(row, complaints, values)
-    for rule, nodes in rules:
-        complaints = {node: rule.judge(needs[node], node) for node in nodes if node in needs}
+    for rule, concerned in rules:
+        complaints = {node: rule.judge(needs[node], node) for node in concerned if node in needs}
         found += _wrong(rule, complaints, {})
     return sorted(found, key=lambda finding: list(Severity).index(finding.severity))
 
@@ -98,7 +99,8 @@ def unexpected(row: Row, values: Mapping[str, Any], right: Any) -> list[Finding]
     want = f", expected is {short(_text(right))}" if not isinstance(right, dict) else ", which is not expected"
     return [
         Finding(
-            code=f"{row.name}.differs", severity=row.severity, title=f"{row.name} is {_sides(odd, [right])}{want}",
+            code=f"{row.name}.differs", severity=row.grade([*odd.values(), right]) if row.grade else row.severity,
+            title=f"{row.name} is {_sides(odd, [right])}{want}",
             nodes=tuple(odd), values=dict(values), remedy=row.remedy,
         )
     ]  # fmt: skip
@@ -209,8 +211,12 @@ EXPECT_NAMES = {"cann": "toolkit.version", "cuda": "toolkit.version", "driver": 
 """Short names in `cluster.expect`; anything else is a fact's name or a package's."""
 
 
+class UnknownPin(ValueError):
+    """A pin names no fact."""
+
+
 def expectation(pins: Mapping[str, str], baseline: Sequence[Fact], known: Sequence[str]) -> dict[str, Any]:
-    """What every node must have: the pins, else what all nodes of a baseline had in common. Raises ValueError for a
+    """What every node must have: the pins, else what all nodes of a baseline had in common. Raises UnknownPin for a
     pin that names no fact."""
     common: dict[str, list[Any]] = {}
     for fact in baseline:
@@ -221,7 +227,7 @@ def expectation(pins: Mapping[str, str], baseline: Sequence[Fact], known: Sequen
         if full not in known:
             full = "package." + name.replace("_", "-").lower()
         if full not in known:
-            raise ValueError(name)
+            raise UnknownPin(name)
         expected[full] = value
     return expected
 

@@ -151,6 +151,7 @@ def _subnets(values: Values, nodes: Sequence[Node]) -> list[Finding]:
     networks = {
         name: str(ip_network(f"{entry['address']}/{entry['prefix']}", strict=False))
         for name, entry in _chosen(values, nodes).items()
+        if entry["prefix"] < 31  # an address of its own, as clouds give, says nothing about the network
     }
     if len(set(networks.values())) < 2:
         return []

@@ -55,7 +55,10 @@ def answer(out: str) -> dict[str, Any] | None:
     body, end, _ = rest.partition(f"\n{MARKS[1]}")
     if not begin or not end:
         return None
-    told: dict[str, Any] = json.loads(body)
+    try:
+        told: dict[str, Any] = json.loads(body)
+    except ValueError:
+        return None
     return told
 
 
@@ -69,7 +72,7 @@ def facts(node: str, rows: Sequence[Row], told: Mapping[str, Any], parsed: Parse
     parsed = {} if parsed is None else parsed
     found = []
     for row in rows:
-        result = told["commands"][_key(row)]
+        result = told["commands"].get(_key(row), {"code": 1, "out": "", "err": "it was not run"})
         value, error = None, None
         if result["code"] == 0:
             try:

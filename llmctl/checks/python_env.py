@@ -25,11 +25,15 @@ LOOKED_INTO = (*CORE_PACKAGES, "datasets", "safetensors", "tokenizers")
 RULES = (compat.DEEPSPEED,)
 
 
+QUICK_SECONDS = 60.0
+"""A look at every file of these packages: half a second on a local disk, much more on a cold network one."""
+
+
 def python_rows(python: str, *, engine: bool, deepspeed: bool = False, lora: bool = False) -> list[Row]:
     """`python` is the interpreter's name or path after the activation; `engine`: the bundled engine is to run."""
     script = f"{sh_quote(python)} -c {sh_quote(onnode_text('packages.py'))}"
     names = " ".join(LOOKED_INTO)
-    run = f"{script} quick {names}"
+    run = f"{script} versions"
     needed = [*ENGINE_PACKAGES, *(["deepspeed"] if deepspeed else []), *(["peft"] if lora else [])]
 
     def complete(value: Any, _node: str, _wanted: Wanted) -> Complaint:
@@ -67,7 +71,9 @@ def python_rows(python: str, *, engine: bool, deepspeed: bool = False, lora: boo
             remedy="uninstall the package until it is gone, then install it once",
         ),
         row(
-            "python.edited", _part("edited"), grade=lambda _: Severity.ERROR, judge=_edited,
+            "python.edited", _part("edited"), run=f"{script} quick {names}", seconds=QUICK_SECONDS, optional=True,
+            shallow=True,
+            grade=lambda _: Severity.ERROR, judge=_edited,
             severity=Severity.ERROR,
             source="`RECORD` of the core packages: size, SHA-256 of what changed after the installation",
             why="a node computes something else under the same version",

@@ -4,7 +4,7 @@ again."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from typing import Any
 
@@ -16,6 +16,7 @@ from llmctl.checks.facts import Fact, Finding, Severity
 from llmctl.checks.host import host_rows
 from llmctl.checks.judge import expectation, judge
 from llmctl.checks.network import judge_network
+from llmctl.checks.pair_codes import CODES
 from llmctl.checks.paths import path_rows
 from llmctl.checks.python_env import python_rows
 from llmctl.checks.rows import Row, Rule, Wanted
@@ -27,6 +28,18 @@ KINDS = Row(
     source="device files and driver files", why="which vendor's rows apply where no recipe says it",
 )  # fmt: skip
 
+RULES = (*python_env.RULES, environment.SLIPS)
+"""What is judged from several facts of a node, whatever its devices."""
+OF_RULES = (
+    "package.",
+    "toolkit.",
+    "driver.",
+    "firmware.",
+    "python.torch",
+    "environment.effective",
+    "accelerator.devices",
+)
+"""The beginnings of the facts that rules are judged from."""
 ACTIVATION = "activation"
 """The fact whether `cluster.activate` went well on a node."""
 ALWAYS = (KINDS.name, ACTIVATION)
@@ -49,6 +62,8 @@ class Question:
     lora: bool = False
     places: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """What must lie on the nodes: `model`, `adapter`, `data`, `code` -> paths."""
+    count: int = 0
+    """Nodes in all, those included that could not be read."""
     slots: Mapping[str, int] = field(default_factory=dict)
     disk: int = 0
     variables: Mapping[str, str] = field(default_factory=dict)
@@ -58,8 +73,21 @@ class Question:
     """Names of facts, or their beginnings or patterns; empty for all."""
 
     def asks(self, name: str) -> bool:
-        """Whether a fact is asked for."""
+        """Whether a fact or a finding is asked for by its name."""
         return not self.only or any(name == o or name.startswith(f"{o}.") or fnmatch(name, o) for o in self.only)
+
+    def reads(self, fact: str) -> bool:
+        """Whether a fact is read: asked for itself, or by a finding that is judged from several."""
+        rules = [*RULES, *(rule for vendor in VENDORS.values() for rule in vendor.rules)]
+        return (
+            self.asks(fact)
+            or any(fact in pair.facts and self.asks(code) for code, pair in CODES.items())
+            or (fact.startswith(OF_RULES) and any(self.asks(rule.name) for rule in rules))
+        )
+
+    def tells(self, code: str) -> bool:
+        """Whether a finding about nodes is told: asked for itself, or by one of its facts."""
+        return self.asks(code) or any(self.asks(fact) for fact in CODES[code].facts)
 
     @property
     def rows(self) -> dict[str, list[Row]]:
@@ -74,13 +102,18 @@ class Question:
         kinds = VENDORS if self.device is None else [self.device]
         groups = {"": rows} | {kind: list(VENDORS[kind].rows) for kind in kinds}
         return {
-            kind: [row for row in group if (row is KINDS or self.asks(row.name)) and (self.deep or not row.deep)]
+            kind: [
+                row
+                for row in group
+                if (row is KINDS or self.reads(row.name)) and self.deep >= row.deep and not (self.deep and row.shallow)
+            ]
             for kind, group in groups.items()
         }
 
     def names(self) -> list[str]:
         """The facts that can be held against a pin or a baseline."""
-        return [row.name for group in self.rows.values() for row in group if row.mode == "eq"]
+        every = replace(self, only=())
+        return [row.name for group in every.rows.values() for row in group if row.mode == "eq"]
 
     def applying(self, facts: Sequence[Fact]) -> dict[str, list[Row]]:
         """The rows of each node, once it is known which devices it shows. A node that shows none is asked as the
@@ -101,7 +134,7 @@ class Question:
     def rules(self, facts: Sequence[Fact]) -> list[tuple[Rule, list[str]]]:
         """Each rule with the nodes that it is for."""
         nodes = list(dict.fromkeys(fact.node for fact in facts))
-        found: list[tuple[Rule, list[str]]] = [(rule, nodes) for rule in (*python_env.RULES, environment.SLIPS)]
+        found: list[tuple[Rule, list[str]]] = [(rule, nodes) for rule in RULES]
         shown = {fact.node: fact.value or [] for fact in facts if fact.name == KINDS.name}
         for kind, vendor in VENDORS.items():
             here = [node for node in nodes if kind == self.device or (not self.device and kind in shown.get(node, []))]
@@ -114,7 +147,7 @@ class Question:
 def findings(
     question: Question, nodes: Sequence[Node], facts: Sequence[Fact], baseline: Sequence[Fact] = ()
 ) -> list[Finding]:
-    """Judge what was read, errors first. Raises ValueError for a pin that names no fact."""
+    """Judge what was read, errors first. Raises UnknownPin for a pin that names no fact."""
     failed = {fact.node: fact.error for fact in facts if fact.name == ACTIVATION and fact.error is not None}
     activations = [
         Finding(
@@ -136,6 +169,7 @@ def findings(
         expectation(question.expect, baseline, question.names()),
         Wanted(slots=question.slots, disk=question.disk, variables=question.variables),
         question.rules(facts),
+        question.count,
     )
     found += [
         finding
@@ -145,7 +179,7 @@ def findings(
             backend=question.backend,
             interface=question.interface,
         )
-        if question.asks(finding.code)
+        if question.tells(finding.code)
     ]
     found += judge_collective(known(facts), [node.name for node in nodes])
     return sorted(found, key=lambda finding: list(Severity).index(finding.severity))

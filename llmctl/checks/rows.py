@@ -62,6 +62,8 @@ class Row:
     """Asked only with --deep."""
     seconds: float | None = None
     """How long it may take; None: as long as any command."""
+    shallow: bool = False
+    """Not asked with --deep, which looks closer at the same."""
     remedy: str = ""
     source: str = ""
     """What is read, in words, for the documentation."""
@@ -91,7 +93,7 @@ def first_file(*paths: str) -> str:
 
 def file_or_none(*paths: str) -> str:
     """Like `first_file`, but prints `none` where there is no such file: for what need not be there."""
-    return f'for f in {" ".join(paths)}; do [ -r "$f" ] && {{ cat "$f"; exit; }}; done; echo none'
+    return f'for f in {" ".join(paths)}; do [ -s "$f" ] && {{ cat "$f"; exit; }}; done; echo none'
 
 
 def or_none(parse: Callable[[str], Any]) -> Callable[[str], Any]:

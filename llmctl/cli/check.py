@@ -71,7 +71,8 @@ def _conclude(result: CheckResult) -> None:
     read = len(result.nodes) - len(result.errors)
     words = [f"{count} {name}{'' if count == 1 else 's'}" for name, count in counts.items() if count]
     names = len({fact.name for fact in result.facts})
-    typer.echo(f"{read} of {len(result.nodes)} nodes read, {names} facts each: {', '.join(words) or 'they agree'}")
+    told = ", ".join(words) or ("they agree" if read else "nothing is known")
+    typer.echo(f"{read} of {len(result.nodes)} nodes read, {names} facts each: {told}")
 
 
 def _plain(result: CheckResult) -> dict[str, Any]:

@@ -8,9 +8,12 @@ look reads nothing. Prints one JSON object {files}; a git checkout has its commi
 import hashlib
 import json
 import os
+import socket
+import stat
 import subprocess
 import sys
 import tempfile
+import typing
 
 SMALL = 16 << 20
 LARGE = 2 << 30
@@ -20,7 +23,7 @@ WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".npz")
 
 def cache_file():
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return os.path.join(base, "llmctl", "digests.json")
+    return os.path.join(base, "llmctl", "digests-%s.json" % socket.gethostname())  # a home may be shared
 
 
 def load(path):
@@ -32,15 +35,19 @@ def load(path):
         return {}
 
 
-def save(path, kept):
+def save(path, new):
+    """Add digests to those that are kept; other looks may have added theirs meanwhile."""
+    name = None
     try:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        kept = dict(load(path), **new)
         handle, name = tempfile.mkstemp(dir=os.path.dirname(path))
         with os.fdopen(handle, "w") as file:
             json.dump(dict(list(kept.items())[-MOST:]), file)
         os.rename(name, path)
-    except OSError:
-        pass  # a cache that cannot be written only costs time
+    except OSError:  # a cache that cannot be written only costs time
+        if name is not None and os.path.exists(name):
+            os.unlink(name)
 
 
 def whole(path):
@@ -60,7 +67,7 @@ def header(path, size):
         return hashlib.sha256(file.read(length)).hexdigest()[:16]
 
 
-def told(path, deep, old, kept):
+def told(path, deep, old, new):
     state = os.stat(path)
     mark = "%d %d %d" % (state.st_size, int(state.st_mtime * 1e6), state.st_ino)
     limit = SMALL if path.endswith(WEIGHTS) else LARGE
@@ -69,8 +76,21 @@ def told(path, deep, old, kept):
         return "size:%d%s" % (state.st_size, more)
     before = old.get(path)
     digest = before[1] if before and before[0] == mark else whole(path)
-    kept[path] = [mark, digest]
+    new[path] = [mark, digest]
     return digest
+
+
+def is_file(path):
+    """Whether it can be read to an end; a link that leads nowhere is told later."""
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except OSError:
+        return True
+
+
+def shown(name):
+    """The name as text on every node, whatever its locale; bytes that are none are written out."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def tree(place):
@@ -79,9 +99,9 @@ def tree(place):
     for folder, folders, names in os.walk(place):
         folders[:] = sorted(name for name in folders if name not in (".git", "__pycache__"))
         for name in sorted(names):
-            if not name.endswith(".pyc"):
-                path = os.path.join(folder, name)
-                yield path, os.path.relpath(path, place)
+            path = os.path.join(folder, name)
+            if not name.endswith(".pyc") and is_file(path):
+                yield path, shown(os.path.relpath(path, place))
 
 
 def commit(place):
@@ -102,21 +122,22 @@ def main(mode, places):
             sys.exit("no such file or folder: " + place)
     path = cache_file()
     old, files = load(path), {}
-    kept = dict(old)
+    new: typing.Dict[str, typing.List[str]] = {}
     for place in places:
         before = place.rstrip("/") + "/" if len(places) > 1 else ""
-        if commit(place):
-            files[before + "(commit)"] = commit(place)
+        told_commit = commit(place)
+        if told_commit:
+            files[before + "(commit)"] = told_commit
         for full, name in tree(os.path.realpath(place)):
             if len(files) >= MOST:
-                files["..."] = "more than %d files" % MOST
+                files["..."] = "more than %d files: only these are compared" % MOST
                 break
             try:
-                files[before + name] = told(full, mode == "deep", old, kept)
+                files[before + name] = told(full, mode == "deep", old, new)
             except (IOError, OSError) as error:
                 files[before + name] = "cannot be read: " + (error.strerror or str(error))
-    if kept != old:
-        save(path, kept)
+    if any(old.get(key) != value for key, value in new.items()):
+        save(path, new)
     print(json.dumps({"files": files}))
 
 

@@ -1,7 +1,7 @@
 """Tell what is installed for the Python that runs this, from files alone. Standard library, Python 3.6, one file.
 
-Arguments: `quick` or `deep`, then the names of packages whose files are held against their RECORD: those that changed
-after the installation with `quick`, all of them with `deep`. Prints one JSON object."""
+Arguments: `versions`, or `quick` or `deep` and the names of packages whose files are held against their RECORD: those
+that changed after the installation with `quick`, all of them with `deep`. Prints one JSON object."""
 
 import base64
 import csv
@@ -33,6 +33,7 @@ def git(folder, *words):
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            env=dict(os.environ, GIT_OPTIONAL_LOCKS="0"),  # a look at a checkout writes nothing into it
         )
         out = done.communicate()[0]
     except OSError:
@@ -46,25 +47,33 @@ def checkout(folder):
     if commit is None:
         return None
     told = commit.decode().strip()
-    changed = git(folder, "status", "--porcelain", "--", ".") or b""
-    if changed:
-        difference = changed + (git(folder, "diff", "HEAD", "--", ".") or b"")
-        told += "+" + hashlib.sha256(difference).hexdigest()[:12]
-    return told
+    changed = git(folder, "diff", "--no-ext-diff", "--no-color", "--full-index", "--binary", "HEAD", "--", ".") or b""
+    new = git(folder, "ls-files", "-o", "--exclude-standard", "-z", "--", ".") or b""
+    found = hashlib.sha256(changed)
+    for name in sorted(part for part in new.split(b"\0") if part):
+        found.update(name)
+        try:
+            found.update(digest(os.path.join(os.fsencode(folder), name)).encode())
+        except OSError:
+            pass  # a link that leads nowhere has its name alone
+    return told + "+" + found.hexdigest()[:12] if changed or new else told
 
 
 def origin(place):
-    """Where a package is from when it is not from an index: `@COMMIT`, `@URL`, `@editable FOLDER COMMIT`."""
+    """Where a package is from when it is not from an index or a file: `@COMMIT`, `@editable FOLDER COMMIT`."""
     try:
         told = json.loads(read(os.path.join(place, "direct_url.json")))
     except ValueError:
         return ""
-    commit = told.get("vcs_info", {}).get("commit_id")
     url = told.get("url", "")
-    if commit is None and told.get("dir_info", {}).get("editable"):
-        folder = url[7:] if url.startswith("file://") else url
-        return "@editable %s %s" % (folder, checkout(folder) or "not under git")
-    return "@" + (commit or url)
+    if told.get("dir_info", {}).get("editable"):
+        return editable(url[7:] if url.startswith("file://") else url)
+    commit = told.get("vcs_info", {}).get("commit_id")
+    return "@" + commit if commit else ""
+
+
+def editable(folder):
+    return "@editable %s %s" % (folder, checkout(folder) or "not under git")
 
 
 def digest(path):
@@ -110,30 +119,44 @@ def torch_build(root):
     return told if told["version"] else {}
 
 
+def named(root, entry):
+    """Name and version of the package whose record this entry is; none for anything else."""
+    place = os.path.join(root, entry)
+    stem = re.match(r"(.+)-([^-]+?)\.dist-info$|(.+?)-([^-]+?)(?:-py[0-9.]+)?\.egg-info$", entry)
+    if stem:
+        return normal(stem.group(1) or stem.group(3)), (stem.group(2) or stem.group(4)) + origin(place)
+    if entry.endswith(".egg-info"):
+        version = re.search(r"^Version: *(\S+)", read(os.path.join(place, "PKG-INFO")), re.MULTILINE)
+        if version:
+            # Outside the packages' own folders it is an old editable install, whose folder is on the path itself.
+            own = os.path.basename(root) in ("site-packages", "dist-packages")
+            return normal(entry[:-9]), version.group(1) + ("" if own else editable(root))
+    return None, None
+
+
 def main(mode, names):
     found: typing.Dict[str, typing.Any] = {}
     twice: typing.Dict[str, typing.List[str]] = {}
     changed: typing.Dict[str, str] = {}
     torch: typing.Dict[str, typing.Any] = {}
     for root in sys.path:
-        entries = sorted(os.listdir(root)) if os.path.isdir(root) else []
+        try:
+            entries = sorted(os.listdir(root))
+        except OSError:
+            continue
         if "torch" in entries and not torch:
             torch = torch_build(root)
         for entry in entries:
-            stem = re.match(r"(.+)-([^-]+?)\.dist-info$|(.+?)-([^-]+?)(?:-py[0-9.]+)?\.egg-info$", entry)
-            if not stem:
+            package, version = named(root, entry)
+            if not package:
                 continue
-            place = os.path.join(root, entry)
-            package = normal(stem.group(1) or stem.group(3))
-            version = stem.group(2) or stem.group(4)
             if package in found:
-                if found[package][1] == root:
+                if found[package][1] == root and found[package][0] != version:
                     twice.setdefault(package, [found[package][0]]).append(version)
                 continue
-            found[package] = (version + origin(place), root)
-            if package in names:
-                for name, state in edited(root, place, mode == "deep").items():
-                    changed[name] = state
+            found[package] = (version, root)
+            if package in names and mode != "versions":
+                changed.update(edited(root, os.path.join(root, entry), mode == "deep"))
     print(
         json.dumps(
             {

@@ -27,20 +27,24 @@ import time
 import typing
 
 MARKS = ("LLMCTL-PROBE-BEGIN", "LLMCTL-PROBE-END")
-LARGEST = 512 * 1024
+LARGEST = 8 << 20
+NAME_SECONDS = 8.0
+"""For all names together: a silent name server takes ten seconds and more for each."""
 WORKERS = 8
 
 
 def run(text, shell, environment, timeout):
     """A command's code and output; killed with all its children after `timeout` seconds."""
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+    if environment is None:
+        environment = dict(os.environ, LC_ALL="C")  # what tools print is read
+    with scratch() as out, scratch() as err:
         try:
             child = subprocess.Popen(
                 [shell, "-c", text],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
-                env=dict(os.environ if environment is None else environment, LLMCTL_PYTHON=sys.executable),
+                env=dict(environment, LLMCTL_PYTHON=sys.executable),
                 start_new_session=True,
                 cwd="/",
             )
@@ -55,6 +59,8 @@ def run(text, shell, environment, timeout):
             except subprocess.TimeoutExpired:
                 pass  # a process that waits for a dead file server does not even die
             return {"code": 124, "out": "", "err": "no answer within %g s" % timeout}
+        if os.fstat(out.fileno()).st_size > LARGEST:
+            return {"code": 1, "out": "", "err": "its output is larger than %d bytes" % LARGEST}
         out.seek(0)
         err.seek(0)
         return {
@@ -62,6 +68,14 @@ def run(text, shell, environment, timeout):
             "out": out.read(LARGEST).decode("utf-8", "replace"),
             "err": err.read(4096).decode("utf-8", "replace"),
         }
+
+
+def scratch():
+    """A file for output; in memory where no other folder can be written, as on a full disk."""
+    try:
+        return tempfile.TemporaryFile()
+    except OSError:
+        return tempfile.TemporaryFile(dir="/dev/shm")
 
 
 def activated(text, shell, timeout):
@@ -104,7 +118,10 @@ def run_all(request):
                 if not waiting:
                     return
                 item = waiting.pop(0)
-            one(*item)
+            try:
+                one(*item)
+            except Exception as error:  # one command that cannot be run must not cost the others
+                answers[item[0]] = {"code": 126, "out": "", "err": "%s: %s" % (type(error).__name__, error)}
 
     threads = [threading.Thread(target=work) for _ in range(WORKERS)]
     for thread in threads:
@@ -161,15 +178,23 @@ def connect(request):
 
 
 def resolve(names):
-    """Each name's IPv4 addresses, in order; none for a name that is not known."""
-    found = {}
-    for name in names:
+    """Each name's IPv4 addresses, in order; none for a name that is not known, or not in time."""
+    found: typing.Dict[str, typing.List[str]] = {name: [] for name in names}
+
+    def look_up(name):
         try:
             told = socket.getaddrinfo(name, None, socket.AF_INET, socket.SOCK_STREAM)
-            found[name] = [entry[4][0] for entry in told]
+            found[name] = [str(entry[4][0]) for entry in told]
         except (OSError, UnicodeError):
-            found[name] = []
-    return found
+            pass
+
+    threads = [threading.Thread(target=look_up, args=(name,), daemon=True) for name in names]
+    deadline = time.time() + NAME_SECONDS
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.time()))
+    return dict(found)
 
 
 def talk(request):

@@ -41,13 +41,15 @@ def ask_all(
     asks: Mapping[str, Mapping[str, Any]],
     *,
     told: dict[str, dict[str, Any]] | None = None,
+    lost: dict[str, LlmctlError] | None = None,
     watch: Callable[[str, str], None] = lambda _node, _state: None,
 ) -> tuple[dict[str, dict[str, Any]], dict[str, LlmctlError]]:
     """One round: the probe's answers by node in their order, with `asked` and `answered`, and the nodes that gave
-    none. `told`, when it is given, is filled as the answers come."""
+    none. `told` and `lost`, when they are given, are filled as
+    the answers come."""
     probe = onnode_text("probe.py")
     answers = told if told is not None else {}
-    errors: dict[str, LlmctlError] = {}
+    errors = lost if lost is not None else {}
 
     def done(outcome: Outcome[str, Answered]) -> None:
         name, each = outcome.item, outcome.value
@@ -81,7 +83,9 @@ def _no_answer(node: str, result: CommandResult) -> NodeError:
 
 def _runner() -> str:
     return (
-        f"for p in {PYTHONS}; do if command -v $p >/dev/null 2>&1; then exec $p -; fi; done; "
+        f"for p in {PYTHONS}; do command -v $p >/dev/null 2>&1 || continue; "
+        "[ $p != python ] || python -c 'import sys; sys.exit(sys.version_info < (3, 6))' </dev/null || continue; "
+        "exec $p -; done; "
         "echo LLMCTL-NO-PYTHON; exit 127"
     )
 
@@ -101,7 +105,7 @@ def by_transport(nodes: Sequence[Node], transports: Mapping[str, Transport]) -> 
 
 
 def by_pdsh(nodes: Sequence[Node], recipe: Recipe | None) -> Ask:
-    """All nodes by pdsh; those with a program of their own one after the other."""
+    """All nodes by pdsh, one pdsh for each program."""
 
     def ask(programs: Mapping[str, str], done: Done, patience: float) -> None:
         groups: dict[str, list[Node]] = {}

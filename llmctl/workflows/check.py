@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from llmctl.checks.addresses import known
-from llmctl.checks.environment import SECRET
 from llmctl.checks.facts import Fact, Finding, Severity
+from llmctl.checks.judge import UnknownPin
 from llmctl.checks.probing import Parsed, facts, request
 from llmctl.checks.question import ACTIVATION, ALWAYS, KINDS, Question, findings
 from llmctl.errors import LlmctlError, NodeError, UsageError
@@ -22,11 +21,15 @@ from llmctl.remote.connect import connect_all
 from llmctl.remote.local import LocalTransport
 from llmctl.remote.transport import Transport
 from llmctl.render.files import entering, environment, shell_of
+from llmctl.run.redact import Redactor, is_secret_name
 from llmctl.workflows.asking import Ask, ask_all, by_pdsh, by_transport
 from llmctl.workflows.collective import ask_collective
 from llmctl.workflows.facts_file import load_saved
 from llmctl.workflows.pairs import ask_pairs
 from llmctl.workflows.render import Draft, draft
+
+SECOND_ROUND = ("network.resolves", "network.connect", "network.path_mtu", "ssh.from_first")
+"""Facts about pairs of nodes."""
 
 Watch = Callable[[str, str], None]
 """(node, what is being done with it) -> nothing."""
@@ -66,6 +69,7 @@ def question_of(planned: Draft) -> Question:
         places={kind: [place] for kind, place in places.items() if place is not None and kind not in staged}
         | ({"code": list(recipe.cluster.code)} if recipe.cluster.code else {}),
         slots={node.name: node.slots or recipe.cluster.devices_per_node for node in planned.nodes},
+        count=len(planned.nodes),
         disk=sum(staged.values()),
         variables=_told_variables(recipe),
         expect=dict(recipe.cluster.expect),
@@ -74,7 +78,7 @@ def question_of(planned: Draft) -> Question:
 
 def _told_variables(recipe: Recipe) -> dict[str, str]:
     """What a node is told of the run's variables: no secret, which the probe does not need."""
-    return {name: value for name, value in environment(recipe).items() if not re.search(SECRET, name, re.IGNORECASE)}
+    return {name: value for name, value in environment(recipe).items() if not is_secret_name(name)}
 
 
 def check_nodes(
@@ -104,7 +108,7 @@ def check_nodes(
     if len(reached) > 1 and not interrupted and _asks_pairs(question):
         try:
             pairs, lost = ask_pairs(ask, reached, found, recipe)
-            found += [fact for fact in pairs if question.asks(fact.name)]
+            found += [fact for fact in pairs if question.reads(fact.name)]
             errors |= lost
         except KeyboardInterrupt:
             interrupted = True
@@ -135,7 +139,7 @@ def check_words(
     if len(words) == 1 and words[0].endswith(".json"):
         question, nodes, saved = load_saved(Path(words[0]))
         question = replace(question, only=tuple(only))
-        kept = tuple(fact for fact in saved if question.asks(fact.name) or fact.name in ALWAYS)
+        kept = tuple(fact for fact in saved if question.reads(fact.name) or fact.name in ALWAYS)
         judged = _judge(question, nodes, kept, against)
         return CheckResult(question=question, nodes=nodes, facts=kept, findings=tuple(judged))
     recipe = planned = None
@@ -143,7 +147,8 @@ def check_words(
         planned = draft(words[0])
         recipe, nodes, question = planned.loaded.recipe, planned.nodes, question_of(planned)
     else:
-        nodes, question = parse_nodes(words), Question()
+        nodes = parse_nodes(words)
+        question = Question(count=len(nodes))
     question = replace(question, device=device or question.device, deep=deep, only=tuple(only))
     _assert_some(question)
     if collective and (planned is None or via_pdsh):
@@ -207,7 +212,7 @@ def _ask_each(
     for node in nodes:
         watch(node.name, "reading")
     each = dict.fromkeys((node.name for node in nodes), asked)
-    errors |= ask_all(ask, nodes, each, told=told, watch=watch)[1]
+    ask_all(ask, nodes, each, told=told, lost=errors, watch=watch)
 
 
 def _first_facts(question: Question, told: Mapping[str, Mapping[str, Any]]) -> list[Fact]:
@@ -218,20 +223,20 @@ def _first_facts(question: Question, told: Mapping[str, Mapping[str, Any]]) -> l
         each = told[name]
         found += facts(name, rows, each, parsed)
         if question.engine:
-            failed = each["activation_error"]
+            failed = each["activation_error"] and Redactor().text(each["activation_error"]).text
             found.append(Fact(name=ACTIVATION, node=name, value=None if failed else "done", error=failed))
         found.append(Fact(name="network.port", node=name, value=each["port"], source="bind"))
         middle, remote = (each["asked"] + each["answered"]) / 2, (each["begun"] + each["ended"]) / 2
         slack = max(0.0, ((each["answered"] - each["asked"]) - (each["ended"] - each["begun"])) / 2)
         clock = {"offset": remote - middle, "error": slack}
         found.append(Fact(name="clock.offset", node=name, value=clock, source="time"))
-    return [fact for fact in found if question.asks(fact.name) or fact.name in ALWAYS]
+    return [fact for fact in found if question.reads(fact.name) or fact.name in ALWAYS]
 
 
 def _judge(question: Question, nodes: Sequence[Node], found: Sequence[Fact], baseline: Sequence[Fact]) -> list[Finding]:
     try:
         return findings(question, nodes, found, baseline)
-    except ValueError as error:
+    except UnknownPin as error:
         raise UsageError(
             f"no fact has the name {error}",
             where="cluster.expect",
@@ -240,17 +245,17 @@ def _judge(question: Question, nodes: Sequence[Node], found: Sequence[Fact], bas
 
 
 def _asks_pairs(question: Question) -> bool:
-    return not question.only or any(name.split(".")[0] in ("network", "ssh") for name in question.only)
+    return any(question.reads(name) for name in SECOND_ROUND)
 
 
 def _assert_some(question: Question) -> None:
     """Raises UsageError for a --only that names nothing."""
     names = [row.name for group in question.rows.values() for row in group if row is not KINDS]
-    if not names and not _asks_pairs(question) and not any(o.startswith("clock") for o in question.only):
+    if not names and not any(question.reads(name) for name in (*SECOND_ROUND, "network.port", "clock.offset")):
         raise UsageError(
             f"no fact is named {', '.join(question.only)}",
             where="--only",
-            hint="give a name of docs/checks.md or its beginning: driver, python, disk.tmp",
+            hint="give a name of docs/findings.md or its beginning: driver, python, disk.tmp",
         )
 
 

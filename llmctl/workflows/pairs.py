@@ -21,6 +21,8 @@ NETWORK_SECONDS = 8.0
 ALL_NAMES = 64
 """Up to so many nodes every node is asked for every name; beyond, for its own, the first's and its neighbours'."""
 NEIGHBOURS = 8
+NOT_ASKED = "no time was left"
+"""What the probe says of a command that it did not begin."""
 LARGEST_MTU = 9216
 """A loopback's 65536 is no size that crosses a network."""
 
@@ -51,7 +53,7 @@ def ask_pairs(
             for peer in callers[name]
             if peer in ports
         ]
-        asks[name] = request(rows, activation=None, ports=[], budget=max(BUDGET, patience), **network)
+        asks[name] = request(rows, activation=None, ports=[], budget=max(BUDGET, patience, len(rows) / 4), **network)
     told, lost = ask_all(ask, nodes, asks)
     facts_found = []
     for name, each in told.items():
@@ -61,7 +63,11 @@ def ask_pairs(
             *facts(name, _path_mtu(values, name, addresses, first), each),
         ]
         if name == first and (logins := _logins(nodes, recipe)):
-            answers = {fact.name.removeprefix("ssh "): fact.error for fact in facts(name, logins, each)}
+            answers = {
+                fact.name.removeprefix("ssh "): fact.error
+                for fact in facts(name, logins, each)
+                if NOT_ASKED not in (fact.error or "")
+            }
             facts_found.append(Fact(name="ssh.from_first", node=name, value=answers, source="ssh -o BatchMode=yes"))
     return facts_found, lost
 
@@ -91,8 +97,8 @@ def _path_mtu(values: Any, name: str, addresses: dict[str, str], first: str) -> 
     size = min(sizes, default=LARGEST_MTU + 1)
     if name == first or first not in addresses or size > LARGEST_MTU or not own_addresses(values, name):
         return []
-    ping = f"ping -n -c1 -W2 {sh_quote(addresses[first])}"
-    large = f"{ping} -M do -s {size - 28} >/dev/null 2>&1 || echo {size} bytes are lost on the way to {sh_quote(first)}"
+    ping = f"ping -n -c1 -W2 -M do {sh_quote(addresses[first])}"
+    large = f"{ping} -s {size - 28} >/dev/null 2>&1 || echo {size} bytes are lost on the way to {sh_quote(first)}"
     return [
         Row(
             name="network.path_mtu", mode="told", parse=str.strip,

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -137,7 +138,7 @@ def test_the_header_of_safetensors_counts_and_deep_reads_all(place: Path, tmp_pa
 
 def test_a_digest_is_kept_until_the_file_changes(place: Path, tmp_path: Path) -> None:
     files(place, tmp_path)
-    cache = tmp_path / "llmctl/digests.json"
+    cache = tmp_path / f"llmctl/digests-{socket.gethostname()}.json"
     kept = json.loads(cache.read_text())
     path = str(place / "config.json")
     kept[path][1] = "kept"
@@ -253,3 +254,53 @@ def test_the_build_of_torch_is_read_from_its_version_file(tmp_path: Path) -> Non
     text = "__version__ = '2.6.0+cu124'\ncuda: Optional[str] = '12.4'\nhip: Optional[str] = None\ngit_version = 'abc'\n"
     installed(place, "torch", "2.6.0", {"torch/version.py": text})
     assert told_of(place, "python.torch") == {"version": "2.6.0+cu124", "cuda": "12.4", "hip": None, "git": "abc"}
+
+
+def test_a_wheel_from_a_folder_has_its_version_alone(tmp_path: Path) -> None:
+    info = installed(tmp_path / "site", "torch_npu", "2.6.0", {})
+    origin = {"url": "file:///root/torch_npu-2.6.0.whl", "archive_info": {"hash": "sha256=ab"}}
+    (info / "direct_url.json").write_text(json.dumps(origin))
+    assert told_of(tmp_path / "site", "package.torch-npu") == "2.6.0"
+
+
+def test_an_old_editable_install_is_told_with_its_commit(tmp_path: Path) -> None:
+    fork = tmp_path / "fork"
+    (fork / "peft.egg-info").mkdir(parents=True)
+    git(fork, "init", "-q")
+    (fork / "peft.egg-info/PKG-INFO").write_text("Metadata-Version: 2.1\nName: peft\nVersion: 0.4.0\n")
+    (fork / "peft.py").write_text("r = 8\n")
+    git(fork, "add", ".")
+    git(fork, "commit", "-qm", "one")
+    assert told_of(fork, "package.peft") == f"0.4.0@editable {fork} {git(fork, 'rev-parse', 'HEAD')}"
+
+
+def test_equal_changes_have_equal_marks_and_a_look_writes_nothing(tmp_path: Path) -> None:
+    forks = [tmp_path / name / "fork" for name in ("a", "b")]
+    marks = []
+    for fork in forks:
+        fork.mkdir(parents=True)
+        git(fork, "init", "-q")
+        (fork / "peft.py").write_text("r = 8\n")
+        git(fork, "add", ".")
+        environment = "2026-01-01T00:00:00Z"
+        git(fork, "commit", "-qm", "one", "--date", environment)
+        (fork / "peft.py").write_text("r = 16\n")
+        (fork / "new.py").write_text("x\n")
+        before = (fork / ".git/index").stat().st_mtime_ns
+        if fork is forks[1]:
+            git(fork, "config", "core.abbrev", "20")
+        info = installed(fork.parent / "site", "peft", "0.4.0", {})
+        (info / "direct_url.json").write_text(json.dumps({"url": f"file://{fork}", "dir_info": {"editable": True}}))
+        marks.append(told_of(fork.parent / "site", "package.peft").partition("+")[2])
+        assert (fork / ".git/index").stat().st_mtime_ns == before
+    assert marks[0] == marks[1] != ""
+
+
+def test_odd_files_are_told_on_every_node_alike(place: Path, tmp_path: Path) -> None:
+    os.mkfifo(place / "pipe")
+    (Path(os.fsdecode(os.fsencode(place) + b"/\xc4\xe3.txt"))).write_text("x")
+    (place / "nowhere").symlink_to("/no/such/file")
+    told = files(place, tmp_path)
+    assert "pipe" not in told
+    assert "\\xc4\\xe3.txt" in told
+    assert told["nowhere"].startswith("cannot be read")

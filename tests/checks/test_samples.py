@@ -83,7 +83,7 @@ CASES: list[tuple[str, Parser, Any]] = [
     (
         "ascend/ascend_toolkit_install.info_8.0.0",
         ascend.toolkit_drivers,
-        [f"V100R001C{n}" for n in (15, 17, 18, 19, 20)],
+        {"own": "V100R001C20", "ranges": [[f"V100R001C{n}"] * 2 for n in (15, 17, 18, 19, 20)]},
     ),
     ("ascend/opp_kernel_version.info_8.2.RC1", ascend.package_release, "8.2.RC1"),
     ("ascend/opp_version.info_8.5.0_head", ascend.package_release, "8.5.0"),

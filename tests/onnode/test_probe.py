@@ -139,3 +139,25 @@ def test_names_are_resolved_and_unknown_ones_have_no_address() -> None:
 def test_a_command_finds_the_interpreter_that_runs_the_probe() -> None:
     told = probe(commands={"which": command('echo "$LLMCTL_PYTHON"')})
     assert told["commands"]["which"]["out"].strip() == sys.executable
+
+
+def test_a_command_that_cannot_be_run_costs_only_itself() -> None:
+    odd: Any = {"run": None, "env": False}
+    told = probe(commands={"odd": odd, "good": command("echo yes")})["commands"]
+    assert told["odd"]["code"] == 126
+    assert "TypeError" in told["odd"]["err"]
+    assert told["good"]["out"] == "yes\n"
+
+
+def test_too_much_output_is_told_and_never_cut() -> None:
+    told = probe(commands={"much": command("head -c 9000000 /dev/zero"), "many": command("seq 200000")})["commands"]
+    assert told["much"] == {"code": 1, "out": "", "err": "its output is larger than 8388608 bytes"}
+    assert told["many"]["out"].endswith("\n200000\n")
+
+
+def test_tools_speak_english_and_the_runs_own_commands_its_language() -> None:
+    told = probe(
+        activation="export LC_ALL=zh_CN.UTF-8\n", shell="sh",
+        commands={"tool": command('echo "$LC_ALL"'), "own": command('echo "$LC_ALL"', env=True)},
+    )["commands"]  # fmt: skip
+    assert (told["tool"]["out"], told["own"]["out"]) == ("C\n", "zh_CN.UTF-8\n")

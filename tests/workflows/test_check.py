@@ -113,7 +113,7 @@ def test_equal_nodes_agree(three: Lab, check: Check, ascend) -> None:
     assert value(result, "firmware.version", "node1") == "7.7.0.1.231"
     assert value(result, "toolkit.version", "node2") == "8.2.RC1"
     assert value(result, "kernels.version", "node2") == "8.2.RC1"
-    assert value(result, "accelerator.models", "node2") == ["910B3 65536 MB"] * 2
+    assert value(result, "accelerator.models", "node2") == ["910B3 64 GiB"] * 2
     assert value(result, "ssh.from_first", "node1") == {"node1": None, "node2": None, "node3": None}
     assert value(result, "network.connect", "node3") == {"node1": None}
     clock = value(result, "clock.offset", "node2")
@@ -213,8 +213,9 @@ def test_the_toolkit_that_the_activation_names_is_the_one_that_counts(three: Lab
         three.write(node, "/opt/npu/my cann/aarch64-linux/ascend_toolkit_install.info", info)
     result = check(recipe(device="npu", cluster="activate: [\"export ASCEND_HOME_PATH='/opt/npu/my cann'\"]"))
     assert value(result, "toolkit.version", "node2") == "8.5.0"
-    half = [each for each in result.findings if each.code == "kernels.version.wrong"]
-    assert [each.nodes for each in half] == [("node1", "node2")]
+    without = finding(result, "kernels.version.unknown")
+    assert (without.nodes, without.severity) == (("node1", "node2"), Severity.ERROR)
+    assert "/opt/npu/my cann has no opp_kernel" in without.title
 
 
 def test_gpus_are_counted_against_the_run_and_the_other_nodes(three: Lab, check: Check, recipe) -> None:

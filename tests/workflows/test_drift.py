@@ -137,7 +137,7 @@ DRIFTS = [
         found={"kernels.version.differs": E, "kernels.version.wrong": E}, words=("8.0.0 on node2", "8.2.RC1"),
     ),
     Drift(
-        name="no kernels package", make=f"rm -r {LATEST}/opp_kernel", found={"kernels.version.unknown": W},
+        name="no kernels package", make=f"rm -r {LATEST}/opp_kernel", found={"kernels.version.unknown": E},
         words=("node2",),
     ),
     Drift(

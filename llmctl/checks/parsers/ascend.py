@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from llmctl.checks.parsers.text import key_values, lines, one_of
@@ -36,12 +37,15 @@ def toolkit(out: str) -> str:
     return one_of(key_values(out), "version")
 
 
-def toolkit_drivers(out: str) -> list[str]:
-    """`ascend_toolkit_install.info`: the `VxxxRxxxCxx` generations that the toolkit declares to work with, its own
-    one included."""
+def toolkit_drivers(out: str) -> dict[str, Any]:
+    """`ascend_toolkit_install.info`: {own, ranges}: the toolkit's own generation `VxxxRxxxCxx`, and the first and last
+    one of each range of drivers that it declares to work with."""
     values = key_values(out)
-    own = re.findall(r"V\d+R\d+C\d+", values.get("innerversion", ""))
-    return sorted({*re.findall(r"V\d+R\d+C\d+", values.get("compatible_version", "")), *own})
+    own = re.match(r"V\d+R\d+C\d+", values.get("innerversion", ""))
+    groups = [
+        re.findall(r"V\d+R\d+C\d+", part) for part in re.findall(r"\[([^\]]*)\]", values.get("compatible_version", ""))
+    ]
+    return {"own": own[0] if own else "", "ranges": [[group[0], group[-1]] for group in groups if group]}
 
 
 def package_release(out: str) -> str:
@@ -152,6 +156,26 @@ def hccn_conf(out: str) -> dict[str, dict[str, str]]:
     if not found:
         raise ValueError("no address_N line")
     return dict(sorted(found.items(), key=lambda item: int(item[0])))
+
+
+SILENT = "no answer"
+
+
+def by_npu(out: str, parse: Callable[[str], list[Any]]) -> dict[str, Any]:
+    """Answers that were asked for one NPU after the other, each behind a line `NPU N`: N -> the parser's first entry,
+    SILENT where it finds none. `none` is no NPU."""
+    if out.strip() in ("", "none"):
+        return {}
+    found: dict[str, Any] = {}
+    for part in re.split(r"^NPU (?=\d+$)", out, flags=re.MULTILINE)[1:]:
+        number, _, answer = part.partition("\n")
+        try:
+            found[number] = parse(answer)[0]
+        except ValueError:
+            found[number] = SILENT
+    if not found:
+        raise ValueError(out.strip().splitlines()[-1])
+    return found
 
 
 def hccn_addresses(out: str) -> list[str]:

@@ -17,7 +17,7 @@ def addresses(out: str) -> list[dict[str, Any]]:
                 "interface": str(link["ifname"]),
                 "address": str(address["local"]),
                 "prefix": int(address["prefixlen"]),
-                "up": "UP" in link["flags"],
+                "up": "UP" in link["flags"] and "NO-CARRIER" not in link["flags"],
                 "mtu": link.get("mtu"),
             }
             for link in json.loads(out)
@@ -228,8 +228,3 @@ def pdsh(out: str) -> dict[str, Any]:
         "ssh": "ssh" in re.split(r"[ ,()]+", listed.partition("(default")[0]),
         "default": default[1] if default else "",
     }
-
-
-def variables(out: str) -> dict[str, str]:
-    """`NAME=VALUE` lines; no line is no variable."""
-    return {name: value for name, sign, value in (line.partition("=") for line in lines(out)) if sign}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from llmctl.checks.parsers.text import text
@@ -28,13 +29,21 @@ def gpus(out: str) -> list[dict[str, Any]]:
                 "model": values.get("name", ""),
                 "driver": values.get("driver_version"),
                 "busy": used is not None and used > BUSY_MIB,
-                "health": "OK",
+                "health": _health(row),
                 "memory_mb": total,
             }
         )
     if not found:
         raise ValueError("no GPU in the table")
     return found
+
+
+def _health(row: Sequence[str]) -> str:
+    """What nvidia-smi writes into the cells of a GPU that does not answer."""
+    ill = [
+        cell.strip("[]") for cell in row if re.search(r"requires reset|Unknown Error|GPU is lost", cell, re.IGNORECASE)
+    ]
+    return ill[0] if ill else "OK"
 
 
 def _mib(cell: str | None) -> int | None:

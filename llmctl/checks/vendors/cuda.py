@@ -13,16 +13,15 @@ from llmctl.checks.vendors.vendor import Vendor, device_rows
 
 _QUERY = "nvidia-smi --query-gpu=name,driver_version,memory.total,memory.used --format=csv"
 _MODES = "nvidia-smi --query-gpu=persistence_mode,ecc.mode.current,mig.mode.current,compute_mode --format=csv,noheader"
+_XID_LINES = 'm=$(dmesg 2>&1) || { echo "$m" >&2; exit 1; }; echo "$m" | grep "NVRM: Xid" | tail -200; true'
 _HAS = "command -v nvidia-smi >/dev/null || { echo none; exit; }"
-XIDS = frozenset(
-    map(str, [13, 31, 32, 43, 45, 48, 56, 57, 58, 61, 62, 63, 64, 65, 68, 69, 73, 74, 79, 80, 81, 92, 94, 95, 119, 120])
-)
+XIDS = frozenset(map(str, [48, 56, 57, 58, 62, 63, 64, 65, 68, 69, 73, 74, 79, 80, 81, 92, 119, 120]))
 """Xid codes of failing hardware, driver or links; others come from a program's own mistake."""
 
 
 def _links(value: Any, _node: str, _wanted: Wanted) -> Complaint:
-    down = [gpu for gpu, links in value.items() if "inactive" in links]
-    return (Severity.WARNING, f"NVLinks of GPU {', '.join(down)} are inactive") if down else None
+    down = [gpu for gpu, links in value.items() if "inactive" in links and set(links) != {"inactive"}]
+    return (Severity.WARNING, f"some NVLinks of GPU {', '.join(down)} are inactive") if down else None
 
 
 def _pages(value: Any, _node: str, _wanted: Wanted) -> Complaint:
@@ -91,7 +90,7 @@ VENDOR = Vendor(
             remedy="reboot where pages are pending; the vendor replaces a card with many",
         ),
         Row(
-            name="kernel.errors", run="dmesg 2>/dev/null | grep 'NVRM: Xid' | tail -200; true", mode="ok",
+            name="kernel.errors", run=_XID_LINES, mode="ok",
             severity=Severity.WARNING, optional=True, parse=nvidia.xids, judge=_xids, source="`dmesg`: Xid",
             why="the GPU fell off the bus, or its memory or links fail",
             remedy="dmesg -T | grep Xid; reboot or replace",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from llmctl.checks import compat
@@ -23,21 +24,25 @@ _DRIVER_FILE = (
 )
 _HAS_SMI = "command -v npu-smi >/dev/null || { echo none; exit; }"
 _FIRST_NPU = "npu-smi info -m | awk '$1 ~ /^[0-9]+$/ {print $1; exit}'"
+_NPUS = "npu-smi info -m | awk '$1 ~ /^[0-9]+$/ {print $1}' | sort -nu"
 _EACH_NIC = "sed -n 's/^address_\\([0-9]*\\)=.*/\\1/p' /etc/hccn.conf 2>/dev/null | sort -n"
 _INFO = "*-linux/ascend_toolkit_install.info"
 
 
-def _below_toolkits(*names: str) -> str:
-    """The first of these files below any place where CANN can lie: its own variables, the layout of 8.5 and newer,
-    the older one, a user's own."""
+def _below_toolkit(*names: str) -> str:
+    """The first of these files below the CANN that counts: the first place with a toolkit of its own variables, the
+    layout of 8.5 and newer, the older one, a user's own."""
     tries = " ".join(f'"$d"/{name}' for name in names)
-    found = f'for f in {tries}; do [ -r "$f" ] && {{ cat "$f"; exit; }}; done'
-    return f'for d in {_TOOLKITS}; do [ -n "$d" ] || continue; {found}; done; echo "no CANN toolkit" >&2; exit 1'
+    here = f'for f in "$d"/{_INFO}; do [ -r "$f" ] && break; done; [ -r "$f" ] || continue'
+    found = f'for f in {tries}; do [ -r "$f" ] && {{ cat "$f"; exit; }}; done; echo "$d has no {names[-1]}" >&2; exit 1'
+    return (
+        f'for d in {_TOOLKITS}; do [ -n "$d" ] || continue; {here}; {found}; done; echo "no CANN toolkit" >&2; exit 1'
+    )
 
 
 def _of_each_chip(question: str) -> str:
     """hccn_tool's answer for every NPU with a network, one after the other; `none` where there is no such thing."""
-    each = f"for i in $n; do hccn_tool -i $i {question} -g 2>&1; done"
+    each = f'for i in $n; do echo "NPU $i"; hccn_tool -i $i {question} -g 2>&1; done'
     return (
         f'{_PATH}; n=$({_EACH_NIC}); [ -n "$n" ] && command -v hccn_tool >/dev/null || {{ echo none; exit; }}; {each}'
     )
@@ -62,28 +67,38 @@ def _fits_toolkit(value: Any, _node: str, wanted: Wanted) -> Complaint:
 def _flashed(value: Any, _node: str, wanted: Wanted) -> Complaint:
     if value == "none":
         return None
-    if value["compatibility"] not in ("", "OK"):
+    if value["compatibility"] not in ("", "OK", "NA", "N/A", "UNKNOWN"):
         return Severity.ERROR, f"npu-smi calls driver and firmware {value['compatibility']}"
     package = wanted.facts.get("firmware.version")
-    if package and package != value["firmware"]:
+    if package and value["firmware"][:1].isdigit() and package != value["firmware"]:
         return Severity.WARNING, f"firmware {value['firmware']} is flashed, the package is {package}"
     return None
 
 
 def _links(value: Any, _node: str, _wanted: Wanted) -> Complaint:
-    down = [str(chip) for chip, state in enumerate(value) if state != "UP"] if value != "none" else []
+    down = [chip for chip, state in value.items() if state not in ("UP", ascend.SILENT)]
     return (Severity.ERROR, f"the network of NPU {', '.join(down)} is down") if down else None
 
 
 def _net_health(value: Any, _node: str, _wanted: Wanted) -> Complaint:
-    ill = [f"{chip} ({state})" for chip, state in enumerate(value) if state not in ("Success", "Init")]
-    return (Severity.WARNING, f"the network of NPU {', '.join(ill)} is not well") if value != "none" and ill else None
+    ill = [f"{chip} ({state})" for chip, state in value.items() if state not in ("Success", "Init", ascend.SILENT)]
+    return (Severity.WARNING, f"the network of NPU {', '.join(ill)} is not well") if ill else None
 
 
 def _tls(out: str) -> str:
     """One value when all NPUs have the same switch, else each of them."""
-    switches = [device.get("tls", "?") for device in ascend.hccn_conf(out).values()]
+    switches = [device["tls"] for device in ascend.hccn_conf(out).values() if "tls" in device]
+    if not switches:
+        return "none"
     return switches[0] if len(set(switches)) == 1 else ", ".join(switches)
+
+
+def _ecc(out: str) -> dict[str, int]:
+    told = ascend.by_npu(out, lambda part: [ascend.ecc(part)])
+    counted = {npu: counts for npu, counts in told.items() if counts != ascend.SILENT}
+    if told and not counted:
+        raise ValueError("no ECC count")
+    return {f"NPU {npu} {name}": count for npu, counts in counted.items() for name, count in counts.items()}
 
 
 def _one_switch(value: Any, _node: str, _wanted: Wanted) -> Complaint:
@@ -91,7 +106,8 @@ def _one_switch(value: Any, _node: str, _wanted: Wanted) -> Complaint:
 
 
 def _base_ports(value: Any, _node: str, wanted: Wanted) -> Complaint:
-    base = int(wanted.variables.get("HCCL_IF_BASE_PORT", "60000"))
+    told = wanted.variables.get("HCCL_IF_BASE_PORT", "")
+    base = int(told) if told.isdecimal() else 60000
     taken = [str(port) for port in value if base <= port < base + 16]
     return (Severity.WARNING, f"ports that HCCL wants are in use: {', '.join(taken)}") if taken else None
 
@@ -118,7 +134,7 @@ VENDOR = Vendor(
             why="for `compat.firmware` and `compat.driver_cann`",
         ),
         Row(
-            name="firmware.version", parse=ascend.firmware, severity=Severity.WARNING,
+            name="firmware.version", parse=ascend.firmware, severity=Severity.WARNING, optional=True,
             run=first_file("/usr/local/Ascend/firmware/version.info", "/usr/local/npu/firmware/version.info"),
             source="`firmware/version.info`", why="nodes behave differently under one driver",
             remedy="install the same firmware package on all nodes",
@@ -132,19 +148,19 @@ VENDOR = Vendor(
             remedy="flash the firmware package (its --full or --upgrade), then reboot",
         ),
         Row(
-            name="toolkit.version", env=True, parse=ascend.toolkit, run=_below_toolkits(_INFO), needed=True,
+            name="toolkit.version", env=True, parse=ascend.toolkit, run=_below_toolkit(_INFO), needed=True,
             source="`ascend_toolkit_install.info` below the places where CANN can lie",
             why="operators are compiled differently, or not found",
             remedy="install the same CANN toolkit on all nodes, or source the same set_env.sh in cluster.activate",
         ),
         Row(
-            name="toolkit.declared", env=True, parse=ascend.toolkit_drivers, run=_below_toolkits(_INFO), mode="told",
+            name="toolkit.declared", env=True, parse=ascend.toolkit_drivers, run=_below_toolkit(_INFO), mode="told",
             severity=Severity.INFO, source="the same file: the driver generations that it works with",
             why="for `compat.driver_cann`",
         ),
         Row(
             name="toolkit.components", env=True, mode="ok", judge=_same_release, parse=ascend.components,
-            run=_below_toolkits("version.cfg"), source="`version.cfg`: what runs and what is installed",
+            run=_below_toolkit("version.cfg"), source="`version.cfg`: what runs and what is installed",
             why="a half upgrade: the compiler does not fit the operators", remedy="finish the upgrade of CANN",
         ),
         Row(
@@ -155,8 +171,8 @@ VENDOR = Vendor(
             why="an edited set_env.sh gives one node other paths", remedy="diff the set_env.sh of the nodes",
         ),
         Row(
-            name="kernels.version", env=True, parse=ascend.package_release, judge=_fits_toolkit,
-            run=_below_toolkits("*-linux/ascend_ops_install.info", "opp_kernel/version.info"),
+            name="kernels.version", env=True, parse=ascend.package_release, judge=_fits_toolkit, needed=True,
+            run=_below_toolkit("*-linux/ascend_ops_install.info", "opp_kernel/version.info"),
             source="`ascend_ops_install.info`, `opp_kernel/version.info`",
             why="without the operator package of this release operators are missing at run time",
             remedy="install the operator package (kernels) of the toolkit's release",
@@ -180,17 +196,20 @@ VENDOR = Vendor(
             remedy="set the same switch on every NPU: hccn_tool -i N -tls -s enable 0",
         ),
         Row(
-            name="nic.links", mode="ok", run=_of_each_chip("-link"), parse=or_none(ascend.hccn_links), judge=_links,
+            name="nic.links", mode="ok", run=_of_each_chip("-link"),
+            parse=partial(ascend.by_npu, parse=ascend.hccn_links), judge=_links,
             optional=True, source="`hccn_tool -i N -link -g`", why="HCCL waits until its time is up",
             remedy="look at cable and switch port: hccn_tool -i N -lldp -g",
         ),
         Row(
-            name="nic.health", mode="ok", run=_of_each_chip("-net_health"), parse=or_none(ascend.hccn_health),
+            name="nic.health", mode="ok", run=_of_each_chip("-net_health"),
+            parse=partial(ascend.by_npu, parse=ascend.hccn_health),
             judge=_net_health, severity=Severity.WARNING, optional=True, source="`hccn_tool -i N -net_health -g`",
             why="collectives are slow or stop", remedy="hccn_tool -i N -netdetect -g names what is pinged",
         ),
         Row(
-            name="hccl.ports", mode="ok", run="cat /proc/net/tcp /proc/net/tcp6 2>/dev/null", parse=host.listening,
+            name="hccl.ports", mode="ok",
+            run="cat /proc/net/tcp /proc/net/tcp6 2>/dev/null; true", parse=host.listening,
             judge=_base_ports, severity=Severity.WARNING, source="`/proc/net/tcp`, `/proc/net/tcp6`",
             why="EJ0003, failed to bind the port",
             remedy="see who listens: ss -ltnp; or set HCCL_IF_BASE_PORT in cluster.env, and keep those ports free with "
@@ -199,9 +218,8 @@ VENDOR = Vendor(
         Row(
             name="accelerator.errors", mode="ok", severity=Severity.WARNING, optional=True,
             judge=counts_none("ECC errors"),
-            run=f'{_PATH}; {_HAS_SMI}; n=$({_FIRST_NPU}); '
-            'npu-smi info -t ecc -i "${n:-0}"',
-            parse=lambda out: {} if out.strip() == "none" else ascend.ecc(out),
+            run=f"{_PATH}; {_HAS_SMI}; for i in $({_NPUS}); do echo NPU $i; npu-smi info -t ecc -i $i; done",
+            parse=_ecc,
             source="`npu-smi info -t ecc`: double bit errors", why="memory of that NPU is failing",
             remedy="see npu-smi info -t ecc -i N; the vendor replaces such a card",
         ),

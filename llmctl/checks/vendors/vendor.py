@@ -44,7 +44,8 @@ def device_rows(run: str, parse: Callable[[str], list[dict[str, Any]]], source: 
 
 def _kind(device: dict[str, Any]) -> str:
     memory = device.get("memory_mb")
-    return f"{device['model']} {memory} MB" if memory else str(device["model"])
+    # In GiB: releases of a driver tell other numbers of MiB for one card.
+    return f"{device['model']} {round(memory / 1024)} GiB" if memory else str(device["model"])
 
 
 def healthy(value: Any, node: str, wanted: Wanted) -> Complaint:
