@@ -78,7 +78,23 @@ def question_of(planned: Draft) -> Question:
 
 def _told_variables(recipe: Recipe) -> dict[str, str]:
     """What a node is told of the run's variables: no secret, which the probe does not need."""
-    return {name: value for name, value in environment(recipe).items() if not is_secret_name(name)}
+    redactor = Redactor()
+    return {
+        name: value
+        for name, value in environment(recipe).items()
+        if not is_secret_name(name) and not redactor.text(f"{name}={value}").masked
+    }
+
+
+def _assert_no_secret_in_argv(recipe: Recipe) -> None:
+    """pdsh carries the activation as an argument, which every account of every machine can read."""
+    if Redactor().text("\n".join(recipe.cluster.activate)).masked:
+        raise UsageError(
+            "pdsh cannot carry a secret",
+            where="cluster.activate",
+            why="its lines would stand in the process lists of all machines",
+            hint="leave --via pdsh out, or put the secret into a file that a line reads",
+        )
 
 
 def check_nodes(
@@ -93,6 +109,8 @@ def check_nodes(
 ) -> CheckResult:
     """Check the nodes that `transports` reach. `recipe` gives the environment and the logins. Raises UsageError for a
     pin in `cluster.expect` that names no fact. Ctrl-C ends the reading; what was read until then is judged."""
+    if via_pdsh and recipe is not None:
+        _assert_no_secret_in_argv(recipe)
     ask = by_pdsh(nodes, recipe) if via_pdsh else by_transport(nodes, transports)
     found: list[Fact] = []
     told: dict[str, dict[str, Any]] = {}

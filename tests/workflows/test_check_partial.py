@@ -1,4 +1,4 @@
-"""Ctrl-C while nodes are being read: what was read is judged and shown."""
+"""Checks without a node: Ctrl-C while nodes are being read, and what must never be sent."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from llmctl.checks.question import Question
+from llmctl.errors import UsageError
 from llmctl.recipe.hosts import Node
+from llmctl.recipe.schema import Recipe
 from llmctl.remote.local import LocalTransport
 from llmctl.remote.transport import CommandResult
 from llmctl.workflows.check import check_nodes
@@ -61,3 +63,13 @@ def test_what_was_read_until_then_is_judged(hanging: Hanging) -> None:
     assert set(result.errors) == {"hangs"}
     assert "interrupted" in str(result.errors["hangs"])
     assert states[:2] == [("quick", "reading"), ("hangs", "reading")]
+
+
+def test_pdsh_carries_no_secret_of_an_activation_line() -> None:
+    lines = ["export HF_TOKEN=hf_abcdefghijklmnopqrstuvwxyz0123", "source /opt/env.sh"]
+    cluster = {"device": "cpu", "nodes": ["node1"], "workdir": "/w", "activate": lines}
+    recipe = Recipe.model_validate(
+        {"name": "r", "cluster": cluster, "model": {"path": "m"}, "data": {"datasets": ["d"]}}
+    )
+    with pytest.raises(UsageError, match="pdsh cannot carry a secret"):
+        check_nodes(NODES[:1], {}, Question(), recipe=recipe, via_pdsh=True)
