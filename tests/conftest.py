@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -14,6 +15,9 @@ from typing import Any
 import pytest
 
 from tests.lab import Lab
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as of a shell that started the tests in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 STRICT = os.environ.get("LLMCTL_CI") == "1"
 """Set by `.ci/run`: what tests need from the system is there, so no test may skip for the lack of it."""

@@ -37,7 +37,8 @@ def restarted(edit: str = "") -> str:
     """The words that restart a node's sshd, with its configuration edited by sed."""
     change = f"sed -i '{edit}' /etc/ssh/lab_config; " if edit else ""
     stop = "kill $(cat /run/sshd.pid); while [ -e /run/sshd.pid ]; do sleep 0.02; done"
-    return f"{change}{stop}; $(command -v sshd) -f /etc/ssh/lab_config -E /var/log/sshd.log"
+    start = "$(command -v sshd) -f /etc/ssh/lab_config -E /var/log/sshd.log"
+    return f"{change}{stop}; {start}; while [ ! -e /run/sshd.pid ]; do sleep 0.02; done"
 
 
 def with_shell(path: str) -> str:

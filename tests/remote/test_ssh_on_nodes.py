@@ -129,11 +129,15 @@ def test_nothing_listening_is_told_with_the_next_step(at_lab: Lab) -> None:
         connect(Node(name="node1", port=4))
 
 
+LISTENS = "while [ ! -e /run/sshd.pid ]; do sleep 0.02; done"
+"""sshd writes its file when it listens, after the command that started it has ended."""
+
+
 def reconfigured(lab: Lab, edit: str) -> None:
     """Restart the first node's sshd with an edited configuration."""
     stop = f"sed -i '{edit}' /etc/ssh/lab_config; kill $(cat /run/sshd.pid)"
     stop += "; while [ -e /run/sshd.pid ]; do sleep 0.02; done"
-    assert lab.exec(lab.nodes[0], f"{stop}; $(command -v sshd) -f /etc/ssh/lab_config").ok
+    assert lab.exec(lab.nodes[0], f"{stop}; $(command -v sshd) -f /etc/ssh/lab_config && {LISTENS}").ok
 
 
 def test_a_server_that_drops_connections_is_asked_again(fresh: Lab) -> None:
