@@ -13,11 +13,11 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.constructor import DuplicateKeyError
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.error import YAMLError
 
 from llmctl.errors import ManyErrors, UsageError
 from llmctl.recipe.schema import Recipe, contradictions
+from llmctl.recipe.yaml_file import read_mapping
 from llmctl.resources import data_dir
 
 KeyPath = tuple[str | int, ...]
@@ -41,7 +41,7 @@ def load_recipe(source: str | Path, sets: Sequence[str] = ()) -> LoadedRecipe:
     Raises UsageError (ManyErrors) that names every mistake.
     """
     path = find_recipe(source)
-    document = _parse(path)
+    document = read_mapping(path, what="a recipe", hint="llmctl recipes show quickstart")
     origin: dict[KeyPath, str] = {}
     errors: list[UsageError] = []
     for text in sets:
@@ -90,28 +90,6 @@ def dump_recipe(recipe: Recipe) -> str:
     yaml.allow_unicode = True
     yaml.dump(recipe.model_dump(mode="json", exclude_none=True), stream)
     return stream.getvalue()
-
-
-def _parse(path: Path) -> CommentedMap:
-    try:
-        text = path.read_text(encoding="utf-8")
-        document = YAML().load(text)
-    except UnicodeDecodeError as error:
-        raise UsageError("is not UTF-8 text", where=str(path), why=f"byte {error.start} cannot be read") from None
-    except DuplicateKeyError as error:
-        raise UsageError("a key stands twice", where=_marked(path, error), why=str(error.problem)) from None
-    except MarkedYAMLError as error:
-        raise UsageError("is no YAML", where=_marked(path, error), why=str(error.problem or error.context)) from None
-    except YAMLError as error:
-        raise UsageError("is no YAML", where=str(path), why=str(error)) from None
-    if not isinstance(document, CommentedMap):
-        raise UsageError("a recipe is a mapping of keys", where=str(path), hint="llmctl recipes show quickstart")
-    return document
-
-
-def _marked(path: Path, error: MarkedYAMLError) -> str:
-    mark = error.problem_mark or error.context_mark
-    return f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
 
 
 def _apply_set(document: CommentedMap, text: str) -> KeyPath:

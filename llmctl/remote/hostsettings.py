@@ -9,13 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
-from ruamel.yaml.constructor import DuplicateKeyError
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from llmctl.errors import ManyErrors, UsageError
 from llmctl.recipe.hosts import Node, parse_nodes
+from llmctl.recipe.yaml_file import read_mapping
 from llmctl.remote.inventory import Entry
 
 EXAMPLE = "hosts: {node1: {address: 10.0.0.1}, node2: {address: 10.0.0.2, port: 2222}}"
@@ -104,25 +102,11 @@ def _settings(node: Node, values: Mapping[str, Any]) -> Settings:
 
 def _document(path: Path) -> CommentedMap:
     try:
-        document = YAML().load(path.read_text(encoding="utf-8"))
+        return read_mapping(path, what="an inventory file", hint=EXAMPLE)
     except FileNotFoundError:
         raise UsageError("no such inventory file", where=str(path), hint=f"write one: {EXAMPLE}") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise UsageError("the inventory file cannot be read", where=str(path), why=str(error)) from None
-    except DuplicateKeyError as error:
-        raise UsageError("a key stands twice", where=_marked(path, error), why=str(error.problem)) from None
-    except MarkedYAMLError as error:
-        raise UsageError("is no YAML", where=_marked(path, error), why=str(error.problem or error.context)) from None
-    except YAMLError as error:
-        raise UsageError("is no YAML", where=str(path), why=str(error)) from None
-    if not isinstance(document, CommentedMap):
-        raise UsageError("an inventory file is a mapping of keys", where=str(path), hint=EXAMPLE)
-    return document
-
-
-def _marked(path: Path, error: MarkedYAMLError) -> str:
-    mark = error.problem_mark or error.context_mark
-    return f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
 
 
 def _block(
