@@ -46,7 +46,7 @@ WELL = Machine(
     addresses=("10.0.0.5",),
     outward="10.0.0.5",
     synchronised=True,
-    disks=(Disk(what="disk.runs", path="/work/runs", free=80 * GIB, inodes=10**6),),
+    disks=(Disk(what="disk.runs", path="/data/runs", free=80 * GIB, inodes=10**6),),
     open_files=20000,
 )
 
