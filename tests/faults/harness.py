@@ -1,0 +1,211 @@
+"""A run of the small rank whose nodes are hurt, and what every fault has in common afterwards."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from tests.conftest import llmctl
+from tests.lab import Lab, LabNode
+from tests.workflows.jobs import Started, only_run, processes
+
+SMALLRANK = Path(__file__).with_name("smallrank.py")
+PYTHON = "/opt/smallrank/python"
+"""Where the small rank stands on the nodes."""
+SAVE_STEPS = 5
+ENDLESS = 100_000
+"""Steps of a run that does not end by itself within a test."""
+PARTIAL = r"\( -name '*.partial' -o -name '*.part' -o -name '.writing' -o -name '*.old' -o -name '*.json.[0-9]*' \)"
+"""Names of half-done things."""
+
+
+def install(lab: Lab) -> None:
+    """Put the small rank on all nodes."""
+    text = SMALLRANK.read_text(encoding="utf-8")
+    for node in lab.nodes:
+        lab.write(node, PYTHON, f"#!{lab.python} -S\n{text}", mode="755")
+
+
+def until(what: str, condition: Callable[[], Any], seconds: float = 60) -> Any:
+    """Wait until `condition` gives something true, and give that. Fails after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
+        time.sleep(0.05)
+    return found
+
+
+@dataclass
+class Drill:
+    """One run on a lab, from its recipe to its end."""
+
+    lab: Lab
+    folder: Path
+    steps: int = ENDLESS
+    name: str = "drill"
+    sections: Mapping[str, Any] = field(default_factory=dict)
+    """Keys of the recipe's blocks that differ."""
+    began: float = field(default_factory=time.monotonic)
+    started: Started | None = None
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def recipe(self) -> Path:
+        """The recipe's file."""
+        (self.folder / "data").mkdir(exist_ok=True)
+        rows = [{"instruction": "count", "input": "", "output": "on"}]
+        (self.folder / "data" / "rows.json").write_text(json.dumps(rows), encoding="utf-8")
+        written: dict[str, Any] = {
+            "name": self.name,
+            "cluster": {
+                "device": "cpu",
+                "nodes": [node.name for node in self.lab.nodes[:2]],
+                "workdir": self.lab.nodes[0].workdir,
+                "python": PYTHON,
+            },
+            "launch": {"backend": "ssh", "launcher": "torchrun"},
+            "model": {"init": {"model_type": "llama", "vocab_size": 600}},
+            "data": {"datasets": ["rows"]},
+            "train": {"max_steps": self.steps, "save_steps": SAVE_STEPS, "save_total_limit": 2},
+        }
+        for key, values in self.sections.items():
+            written[key] = {**written.get(key, {}), **values} if isinstance(values, Mapping) else values
+        path = self.folder / f"{self.name}.yaml"
+        with path.open("w", encoding="utf-8") as file:
+            YAML().dump(written, file)
+        return path
+
+    def start(self, *words: str) -> Started:
+        """`llmctl run` in the background."""
+        self.started = Started(
+            self.recipe(), self.lab, "--runs", str(self.runs), *words, backlog=self.folder / f"{self.name}.out"
+        )
+        return self.started
+
+    def detach(self) -> None:
+        """`llmctl run --detach`, to its end."""
+        llmctl("run", self.recipe(), "--runs", self.runs, "--detach", env=self.lab.env, code=0)
+
+    @property
+    def runs(self) -> Path:
+        return self.folder / f"runs-{self.name}"
+
+    @property
+    def run(self) -> Path:
+        """The run's folder on the launcher."""
+        return only_run(self.runs)
+
+    @property
+    def run_dir(self) -> str:
+        """The run's folder on the nodes."""
+        workdir = dict(self.sections.get("cluster", {})).get("workdir", self.lab.nodes[0].workdir)
+        return f"{workdir}/runs/{self.run.name}"
+
+    @property
+    def text(self) -> str:
+        """What the user was told so far, on both streams."""
+        assert self.started is not None
+        return self.started.text
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """The run's record; empty while there is none."""
+        try:
+            found: dict[str, Any] = json.loads((self.run / "manifest.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found
+
+    def records(self, node: LabNode | None = None) -> list[int]:
+        """The steps that were recorded on the first node, or that were collected when that node is down."""
+        try:
+            text = self.lab.read(node or self.lab.nodes[0], f"{self.run_dir}/output/steps.jsonl") or ""
+        except (RuntimeError, OSError):
+            text = (self.run / "output" / "steps.jsonl").read_text(encoding="utf-8")
+        lines = [json.loads(line) for line in text.splitlines() if line.endswith("}")]
+        return [line["step"] for line in lines if line["record"] == "step"]
+
+    def saved(self, node: LabNode | None = None) -> int:
+        """The step of the newest good checkpoint on a node; 0 for none."""
+        listed = self.lab.exec(
+            node or self.lab.nodes[0], f"ls {self.run_dir}/output/checkpoint-*/llmctl_checkpoint.json"
+        )
+        return max((int(line.split("checkpoint-")[1].partition("/")[0]) for line in listed.stdout.split()), default=0)
+
+    def until_step(self, step: int, seconds: float = 90) -> None:
+        """Wait until the run has made `step`."""
+
+        def reached() -> bool:
+            assert self.started is None or self.started.process.poll() is None, self.text
+            return self.runs.is_dir() and any(self.runs.iterdir()) and max(self.records(), default=0) >= step
+
+        until(f"step {step}", reached, seconds)
+
+    def order(self, rank: int, text: str, node: LabNode | None = None) -> None:
+        """Tell a rank what to do at its next step; with one rank a node, rank N is on node N+1."""
+        place = f"{self.run_dir}/orders/rank{rank}"
+        self.lab.write(node or self.lab.nodes[rank], place + ".new", text)
+        self.lab.exec(node or self.lab.nodes[rank], f"mv {place}.new {place}")
+
+    def pids(self, node: LabNode, words: str) -> list[int]:
+        """Processes of this run on a node whose command line holds `words`, the oldest first."""
+        script = (
+            f"for p in $(pgrep -f -- '{words}'); do "
+            f"grep -qaz '^LLMCTL_RUN_ID={self.run.name}$' /proc/$p/environ 2>/dev/null && echo $p; done; true"
+        )
+        return [int(word) for word in self.lab.exec(node, script).stdout.split()]
+
+    def supervisor(self, node: LabNode) -> int:
+        """The supervisor's pid on a node."""
+        state = json.loads(self.lab.read(node, f"{self.run_dir}/state/{node.name}.json") or "{}")
+        return int(state["supervisor"]["pid"])
+
+    def kill(self, node: LabNode, pid: int, signum: int = 9) -> None:
+        """Send a signal inside a node."""
+        assert self.lab.exec(node, f"kill -{signum} {pid}").ok
+
+    def hurt(self) -> None:
+        """From now on it counts how long it takes until the user is told."""
+        self.began = time.monotonic()
+
+    def ends(self, code: int, *told: str, within: float) -> float:
+        """The command ends with `code`, having told each of `told`, in `within` seconds from the fault; how long it
+        was."""
+        assert self.started is not None
+        found = self.started.wait(max(1.0, within - (time.monotonic() - self.began)))
+        took = time.monotonic() - self.began
+        assert found == code, f"exit code {found}, wanted {code}\n{self.text}"
+        for words in told:
+            assert words in self.text, f"not told: {words}\n{self.text}"
+        assert "defect of llmctl" not in self.text, self.text
+        return took
+
+    def left(self, *nodes: LabNode) -> list[str]:
+        """Processes of the run and half-done files on `nodes`, all nodes without any."""
+        found = []
+        for node in nodes or self.lab.nodes:
+            listed = self.lab.exec(node, f"find {self.lab.nodes[0].workdir} {PARTIAL} 2>/dev/null")
+            found += [f"{node.name}: {line}" for line in listed.stdout.splitlines()]
+        return [*processes(self.lab, self.run.name), *found]
+
+    def lost_steps(self) -> int:
+        """Steps that a continued run has to make again."""
+        return max(self.records(), default=0) - self.saved()
+
+    def continues(self, steps: int = 5) -> None:
+        """`llmctl run --resume` takes it up from the last good checkpoint and makes `steps` more."""
+        from_step = self.saved()
+        until_step = from_step + steps
+        done = llmctl(
+            "run", "--resume", self.run, "--set", f"train.max_steps={until_step}", env=self.lab.env, code=0, timeout=120
+        )
+        wanted = f"continuing from checkpoint-{from_step}" if from_step else "starting from the beginning"
+        assert wanted in done.stdout, done.stdout
+        assert f"SUCCEEDED: {self.run.name}, {until_step} steps" in done.stdout
