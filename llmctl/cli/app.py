@@ -21,6 +21,7 @@ COMMAND_MODULES = (
     "check",
     "render",
     "run",
+    "keep",
     "lifecycle",
     "report",
     "recipes",

@@ -11,7 +11,7 @@ import typer
 if TYPE_CHECKING:
     from llmctl.cli.watching import PlainWatcher
     from llmctl.workflows.follow import Ending
-    from llmctl.workflows.run import Live
+    from llmctl.workflows.live import Live
 
 SECOND_CHANCE = 3.0
 """Seconds after a first Ctrl-C in which a second one cancels the run."""
@@ -66,11 +66,11 @@ def run(
 
 
 def _watch(live: Live, watcher: PlainWatcher) -> None:
-    from llmctl.workflows.run import follow
+    from llmctl.workflows.keeping import keep
 
     try:
         with watcher:
-            ending = follow(live, watcher)
+            ending = keep(live, watcher)
     except KeyboardInterrupt:
         _leave(live, watcher)
         return
@@ -80,7 +80,7 @@ def _watch(live: Live, watcher: PlainWatcher) -> None:
 def _leave(live: Live, watcher: PlainWatcher) -> None:
     """The first Ctrl-C: the run goes on, unless a second one follows."""
     from llmctl.errors import Interrupted, ManyNodeErrors
-    from llmctl.workflows.run import cancel
+    from llmctl.workflows.ending import cancel
 
     typer.echo(f"\nCtrl-C: the run goes on without you. Once more within {SECOND_CHANCE:.0f} s ends it.")
     try:
@@ -96,7 +96,10 @@ def _leave(live: Live, watcher: PlainWatcher) -> None:
 
 
 def _tell_follow_up(live: Live) -> None:
+    from llmctl.workflows.keeping import leave_keeper
+
     run_id = live.job.run_id
+    leave_keeper(live.folder)
     typer.echo(f"  llmctl status {run_id}\n  llmctl logs {run_id} -f\n  llmctl cancel {run_id}")
     typer.echo(f"detached; {run_id} goes on")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import tempfile
@@ -62,9 +63,12 @@ class RunFolder:
         return manifest
 
     def update_manifest(self, **values: Any) -> None:
-        """Set keys of the run's record; made if it is not there."""
-        old = self.read_manifest() if self.manifest.exists() else {}
-        write_json(self.manifest, old | values)
+        """Set keys of the run's record; made if it is not there. Several processes may do so at once."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root / ".manifest.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            old = self.read_manifest() if self.manifest.exists() else {}
+            write_json(self.manifest, old | values)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from llmctl.errors import LlmctlError, UsageError
-from llmctl.launch.backends import BACKENDS
 from llmctl.launch.failures import Failure, first_failure
 from llmctl.launch.supervised import FULL, NodeReport
-from llmctl.remote.connect import connect_all
 from llmctl.remote.fanout import Outcome, fan_out
-from llmctl.remote.local import LocalTransport
+from llmctl.run.acting import actor
 from llmctl.run.folder import RunFolder
 from llmctl.run.index import IndexEntry, entries, find_run
 from llmctl.run.records import Progress
 from llmctl.run.states import ENDED, State
-from llmctl.workflows import run as running
+from llmctl.workflows import ending as concluding
 from llmctl.workflows.follow import GRACE, INTERVAL, Ending, Watcher, label_of, state_of
-from llmctl.workflows.manifest import note_state, read_job
+from llmctl.workflows.live import Live, opened
+from llmctl.workflows.manifest import note_state
 from llmctl.workflows.render import runs_folder
-from llmctl.workflows.run import Live
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,38 +39,9 @@ class RunStatus:
     manifest: dict[str, Any] = field(default_factory=dict)
 
 
-@contextmanager
-def opened(folder: RunFolder) -> Iterator[tuple[Live, dict[str, LlmctlError]]]:
-    """A run with connections to those of its nodes that can be reached, and the errors of the others."""
-    job, nodes, manifest = read_job(folder)
-    errors: dict[str, LlmctlError] = {}
-    transports: dict[str, Any] = {}
-    if manifest["backend"] == "local":
-        transports = {node.name: LocalTransport(node) for node in nodes}
-    else:
-        for outcome in connect_all(nodes, user=manifest["login"]["user"], port=manifest["login"]["port"]):
-            if outcome.value is not None:
-                transports[outcome.item.name] = outcome.value
-            elif outcome.error is not None:
-                errors[outcome.item.name] = outcome.error
-    live = Live(
-        folder=folder,
-        job=job,
-        backend=BACKENDS[manifest["backend"]],
-        nodes=tuple(nodes),
-        transports=transports,
-        login=manifest["login"],
-        local=manifest["backend"] == "local",
-    )
-    try:
-        yield live, errors
-    finally:
-        live.close()
-
-
 def status(given: str | None, *, runs: Path | None, watcher: Watcher) -> RunStatus:
-    """Ask the nodes about a run. One that ended while nobody watched is collected and noted now, and what still runs
-    of it beside the failure is ended."""
+    """Ask the nodes about a run. One that ended while nobody acts for it is collected and noted now, and what still
+    runs of it beside the failure is ended."""
     folder = find_run(given, runs_folder(runs))
     with opened(folder) as (live, errors):
         manifest = folder.read_manifest()
@@ -85,11 +53,13 @@ def status(given: str | None, *, runs: Path | None, watcher: Watcher) -> RunStat
         unborn = known is State.STAGING and all(report.state is None for report in reports.values())
         state = known if known in ENDED or errors or unborn else state_of(starters)
         failure = first_failure(reports, logs) if state in (State.FAILED, State.LOST) else None
-        if state in ENDED and known not in ENDED:
+        if known not in ENDED and actor(folder) is not None:
+            state = known
+        elif state in ENDED and known not in ENDED:
             if any(report.state is State.RUNNING for report in reports.values()):
                 live.backend.cancel(live.job, live.transports, GRACE)
             ending = Ending(state=state, reports=reports, failure=failure, progress=progress)
-            running.conclude(live, ending, watcher)
+            concluding.conclude(live, ending, watcher)
         elif known not in ENDED and not errors:
             note_state(folder, state)
     return RunStatus(
@@ -195,7 +165,7 @@ def cancel(given: str, *, runs: Path | None, watcher: Watcher) -> tuple[RunFolde
         if unreached or known is State.FAILED:
             done = live.backend.cancel(live.job, live.transports, GRACE)
         else:
-            done = running.cancel(live, watcher)
+            done = concluding.cancel(live, watcher)
     return folder, [*done, *unreached]
 
 

@@ -13,21 +13,18 @@ from llmctl_engine.devices import DEVICES
 from llmctl.checks.addresses import choose_addresses, choose_interfaces, free_port, known
 from llmctl.checks.facts import Finding, Severity
 from llmctl.errors import BlockedError, LlmctlError, ManyNodeErrors, UsageError
-from llmctl.launch.backends import BACKENDS, Backend
-from llmctl.launch.collect import collect
+from llmctl.launch.backends import BACKENDS
 from llmctl.launch.staging import Cargo, stage
 from llmctl.launch.supervised import Job
 from llmctl.quoting import sh_quote
-from llmctl.recipe.hosts import Node
-from llmctl.remote.connect import connect, connect_all
 from llmctl.remote.fanout import Outcome, fan_out
-from llmctl.remote.local import LocalTransport
 from llmctl.remote.transport import Transport
 from llmctl.render.files import shell_of
 from llmctl.run.folder import RunFolder, write_json
 from llmctl.run.states import State
 from llmctl.workflows.check import CheckResult, check_nodes, question_of
-from llmctl.workflows.follow import GRACE, Ending, Follower, Watcher
+from llmctl.workflows.follow import GRACE
+from llmctl.workflows.live import Live, open_all
 from llmctl.workflows.manifest import first_manifest, note_state, read_job
 from llmctl.workflows.render import Draft, draft, meeting_place, runs_folder
 
@@ -54,31 +51,6 @@ class RunRequest:
     """What comes back besides logs and records: `weights`."""
     resume: RunFolder | None = None
     """Continue this run; `source` is then its own recipe."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Live:
-    """A run with open connections to its nodes."""
-
-    folder: RunFolder
-    job: Job
-    backend: Backend
-    nodes: tuple[Node, ...]
-    transports: dict[str, Transport]
-    login: Mapping[str, Any]
-    """`user` and `port` of the recipe."""
-    local: bool
-    """Its one node is this machine."""
-
-    def reconnect(self, name: str) -> Transport:
-        """A new connection to a node of the run."""
-        (node,) = (node for node in self.nodes if node.name == name)
-        return LocalTransport(node) if self.local else connect(node, user=self.login["user"], port=self.login["port"])
-
-    def close(self) -> None:
-        """Close all connections."""
-        for transport in self.transports.values():
-            transport.close()
 
 
 def begin(request: RunRequest, teller: Teller) -> Live:
@@ -115,56 +87,6 @@ def begin(request: RunRequest, teller: Teller) -> Live:
         for transport in transports.values():
             transport.close()
         raise
-
-
-def follow(live: Live, watcher: Watcher) -> Ending:
-    """Watch to the end, collect, write down what came out. KeyboardInterrupt passes through."""
-    follower = Follower(live.job, live.backend, live.transports, live.reconnect, watcher)
-    ending = follower.run()
-    conclude(live, ending, watcher)
-    return ending
-
-
-def conclude(live: Live, ending: Ending, watcher: Watcher) -> None:
-    """Collect what the nodes hold, and note the end in the manifest and the index."""
-    weights = "weights" in live.folder.read_manifest().get("collect", ())
-    for outcome in collect(live.job, live.folder, live.transports, weights=weights):
-        if outcome.error:
-            watcher.note(str(outcome.error))
-    reports = ending.reports.values()
-    note_state(
-        live.folder,
-        ending.state,
-        exit_codes={report.node: report.exit_code for report in reports if report.state is not None},
-        ended=max((report.ended for report in reports if report.ended), default=None),
-        failure=asdict(ending.failure) if ending.failure else None,
-        lost=list(ending.lost),
-        last_step=ending.progress.step,
-        last_loss=ending.progress.loss,
-    )
-
-
-def cancel(live: Live, watcher: Watcher) -> list[Outcome[str, int]]:
-    """End the run's processes on all nodes, collect, note it. Each outcome is how many processes were ended."""
-    outcomes = live.backend.cancel(live.job, live.transports, GRACE)
-    if not any(outcome.error for outcome in outcomes):
-        reports = {o.value.node: o.value for o in live.backend.status(live.job, live.transports) if o.value}
-        conclude(live, Ending(state=State.CANCELLED, reports=reports), watcher)
-    return outcomes
-
-
-def open_all(nodes: Sequence[Node], login: Mapping[str, Any], *, local: bool) -> dict[str, Transport]:
-    """Connections to all nodes by name. Raises ManyNodeErrors when any cannot be reached; none is then left open."""
-    if local:
-        return {node.name: LocalTransport(node) for node in nodes}
-    outcomes = connect_all(nodes, user=login["user"], port=login["port"])
-    errors = [outcome.error for outcome in outcomes if outcome.error]
-    opened = {outcome.item.name: outcome.value for outcome in outcomes if outcome.value}
-    if errors:
-        for transport in opened.values():
-            transport.close()
-        raise ManyNodeErrors(errors, what=f"{len(errors)} of {len(nodes)} nodes cannot be used")
-    return opened
 
 
 def _assert_over(folder: RunFolder, transports: Mapping[str, Transport]) -> None:

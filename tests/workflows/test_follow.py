@@ -16,7 +16,7 @@ from llmctl.run.folder import RunFolder
 from llmctl.run.records import Progress
 from llmctl.run.states import State
 from llmctl.workflows.follow import Follower
-from llmctl.workflows.run import Live
+from llmctl.workflows.live import Live
 
 JOB = Job(run_id="r-1", run_dir="/nowhere", nodes=("a", "b", "c"), python="python3", shell="sh")
 

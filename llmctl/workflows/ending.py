@@ -1,0 +1,40 @@
+"""The end of a run: what its nodes hold is collected, what came out is written down."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from llmctl.launch.collect import collect
+from llmctl.remote.fanout import Outcome
+from llmctl.run.states import State
+from llmctl.workflows.follow import GRACE, Ending, Watcher
+from llmctl.workflows.live import Live
+from llmctl.workflows.manifest import note_state
+
+
+def conclude(live: Live, ending: Ending, watcher: Watcher) -> None:
+    """Collect what the nodes hold, and note the end in the manifest and the index."""
+    weights = "weights" in live.folder.read_manifest().get("collect", ())
+    for outcome in collect(live.job, live.folder, live.transports, weights=weights):
+        if outcome.error:
+            watcher.note(str(outcome.error))
+    reports = ending.reports.values()
+    note_state(
+        live.folder,
+        ending.state,
+        exit_codes={report.node: report.exit_code for report in reports if report.state is not None},
+        ended=max((report.ended for report in reports if report.ended), default=None),
+        failure=asdict(ending.failure) if ending.failure else None,
+        lost=list(ending.lost),
+        last_step=ending.progress.step,
+        last_loss=ending.progress.loss,
+    )
+
+
+def cancel(live: Live, watcher: Watcher) -> list[Outcome[str, int]]:
+    """End the run's processes on all nodes, collect, note it. Each outcome is how many processes were ended."""
+    outcomes = live.backend.cancel(live.job, live.transports, GRACE)
+    if not any(outcome.error for outcome in outcomes):
+        reports = {o.value.node: o.value for o in live.backend.status(live.job, live.transports) if o.value}
+        conclude(live, Ending(state=State.CANCELLED, reports=reports), watcher)
+    return outcomes

@@ -1,0 +1,87 @@
+"""A run that has been started, with connections to its nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from llmctl.errors import LlmctlError, ManyNodeErrors
+from llmctl.launch.backends import BACKENDS, Backend
+from llmctl.launch.supervised import Job
+from llmctl.recipe.hosts import Node
+from llmctl.remote.connect import connect, connect_all
+from llmctl.remote.local import LocalTransport
+from llmctl.remote.transport import Transport
+from llmctl.run.folder import RunFolder
+from llmctl.workflows.manifest import read_job
+
+
+@dataclass(kw_only=True)
+class Live:
+    """A run with open connections to its nodes. A restart on other nodes changes `job`, `nodes` and `transports`."""
+
+    folder: RunFolder
+    job: Job
+    backend: Backend
+    nodes: tuple[Node, ...]
+    transports: dict[str, Transport]
+    login: Mapping[str, Any]
+    """`user` and `port` of the recipe."""
+    local: bool
+    """Its one node is this machine."""
+
+    def reconnect(self, name: str) -> Transport:
+        """A new connection to a node of the run."""
+        (node,) = (node for node in self.nodes if node.name == name)
+        return LocalTransport(node) if self.local else connect(node, user=self.login["user"], port=self.login["port"])
+
+    def close(self) -> None:
+        """Close all connections."""
+        for transport in self.transports.values():
+            transport.close()
+
+
+@contextmanager
+def opened(folder: RunFolder) -> Iterator[tuple[Live, dict[str, LlmctlError]]]:
+    """A run with connections to those of its nodes that can be reached, and the errors of the others."""
+    job, nodes, manifest = read_job(folder)
+    errors: dict[str, LlmctlError] = {}
+    transports: dict[str, Transport] = {}
+    local = manifest["backend"] == "local"
+    if local:
+        transports = {node.name: LocalTransport(node) for node in nodes}
+    else:
+        for outcome in connect_all(nodes, user=manifest["login"]["user"], port=manifest["login"]["port"]):
+            if outcome.value is not None:
+                transports[outcome.item.name] = outcome.value
+            elif outcome.error is not None:
+                errors[outcome.item.name] = outcome.error
+    live = Live(
+        folder=folder,
+        job=job,
+        backend=BACKENDS[manifest["backend"]],
+        nodes=tuple(nodes),
+        transports=transports,
+        login=manifest["login"],
+        local=local,
+    )
+    try:
+        yield live, errors
+    finally:
+        live.close()
+
+
+def open_all(nodes: Sequence[Node], login: Mapping[str, Any], *, local: bool) -> dict[str, Transport]:
+    """Connections to all nodes by name. Raises ManyNodeErrors when any cannot be reached; none is then left open."""
+    if local:
+        return {node.name: LocalTransport(node) for node in nodes}
+    outcomes = connect_all(nodes, user=login["user"], port=login["port"])
+    errors = [outcome.error for outcome in outcomes if outcome.error]
+    opened = {outcome.item.name: outcome.value for outcome in outcomes if outcome.value}
+    if errors:
+        for transport in opened.values():
+            transport.close()
+        raise ManyNodeErrors(errors, what=f"{len(errors)} of {len(nodes)} nodes cannot be used")
+    return opened
