@@ -140,6 +140,15 @@ class Farm:
     def join(self, node: LabNode) -> None:
         self._signal(node, signal.SIGCONT)
 
+    def slow(self, node: LabNode, delay_ms: float, loss: float) -> None:
+        raise RuntimeError("a link of a lab without root cannot be slowed")
+
+    def restart(self, node: LabNode) -> None:
+        if self.daemons[node.name].poll() is None:
+            self.crash(node)
+        (self.folder / node.name / "pid").unlink(missing_ok=True)
+        self._boot(node)
+
     def new_host_key(self, node: LabNode) -> None:
         root = self.folder / node.name
         self.crash(node)

@@ -1,7 +1,8 @@
 """Process 1 of one node: gives it its own network, files and sshd, then waits for its orphans.
 
-Runs in fresh mount, pid, network, host name and ipc namespaces with one argument, a JSON file. It prints `net`
-when the network namespace stands and reads one line when the cable is plugged in; it prints `up` when sshd listens.
+Runs in fresh mount, pid, network, host name and ipc namespaces with one argument, a JSON file; a second argument,
+`again`, says that the mount namespace is the one of before. It prints `net` when the network namespace stands and
+reads one line when the cable is plugged in; it prints `up` when sshd listens.
 """
 
 import json
@@ -10,9 +11,12 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 
 STATE = Path("/run/lab")
+PROGRAM = Path(__file__).read_text(encoding="utf-8")
+"""This file, read while it is in sight; a restarted node needs it again."""
 
 
 def sh(*command: str) -> None:
@@ -36,6 +40,9 @@ def own_files(spec: dict) -> None:
     sh("mount", "-t", "proc", "proc", "/proc")
     sh("mount", "-t", "tmpfs", "-o", "mode=755", "run", "/run")
     STATE.mkdir()
+    STATE.chmod(0o700)
+    (STATE / "init.py").write_text(PROGRAM)
+    (STATE / "spec.json").write_text(json.dumps(spec))
     Path("/run/sshd").mkdir(mode=0o755)
     pairs = kept(spec["keep"])
     for name in ("etc", "usr", "opt", "var"):
@@ -59,6 +66,15 @@ def own_files(spec: dict) -> None:
     sh("mount", "--bind", "/etc/hosts", "/etc/hosts")  # as in containers: a file that cannot be renamed over
 
 
+def after_boot() -> None:
+    """What a machine forgets: processes, memory, /run; and its kernel gives another boot id."""
+    sh("mount", "-t", "proc", "proc", "/proc")
+    Path("/run/sshd.pid").unlink(missing_ok=True)
+    sh("mount", "-t", "tmpfs", "-o", "size=2g,mode=1777", "shm", "/dev/shm")
+    (STATE / "boot_id").write_text(f"{uuid.uuid4()}\n")
+    sh("mount", "--bind", str(STATE / "boot_id"), "/proc/sys/kernel/random/boot_id")
+
+
 def main() -> None:
     spec = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     sh("hostname", spec["name"])
@@ -68,7 +84,10 @@ def main() -> None:
     sh("ip", "link", "set", "lo", "up")
     sh("ip", "addr", "add", f"{spec['address']}/24", "dev", "eth0")
     sh("ip", "link", "set", "eth0", "up")
-    own_files(spec)
+    if sys.argv[2:] == ["again"]:
+        after_boot()
+    else:
+        own_files(spec)
     os.chdir("/")
     sh(spec["sshd"], "-f", "/etc/ssh/lab_config", "-E", "/var/log/sshd.log")
     print("up", flush=True)

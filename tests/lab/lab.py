@@ -44,6 +44,8 @@ class Site(Protocol):
     def crash(self, node: LabNode) -> None: ...
     def cut(self, node: LabNode) -> None: ...
     def join(self, node: LabNode) -> None: ...
+    def slow(self, node: LabNode, delay_ms: float, loss: float) -> None: ...
+    def restart(self, node: LabNode) -> None: ...
     def new_host_key(self, node: LabNode) -> None: ...
     def close(self) -> None: ...
 
@@ -133,8 +135,18 @@ class Lab:
         self.site.cut(node)
 
     def join(self, node: LabNode) -> None:
-        """Plug the cable in again."""
+        """Plug the cable in again, and let it be as quick as it was."""
         self.site.join(node)
+
+    def slow(self, node: LabNode, *, delay_ms: float = 0, loss: float = 0) -> None:
+        """Delay each frame from and to the node, and lose `loss` of them (0 to 1), until `join`.
+
+        Raises RuntimeError in a lab without root."""
+        self.site.slow(node, delay_ms, loss)
+
+    def restart(self, node: LabNode) -> None:
+        """Reboot the node, crashed or not: its files are there again, its processes are not."""
+        self.site.restart(node)
 
     def new_host_key(self, node: LabNode) -> None:
         """Restart the node's sshd with another host key."""

@@ -20,6 +20,8 @@ from tests.lab.lab import CHECKOUT, LabNode
 from tests.lab.sshd import config
 
 INIT = Path(__file__).with_name("init.py")
+INIT_AGAIN = ("/run/lab/init.py", "/run/lab/spec.json", "again")
+SLOWLINK = (sys.executable, "-I", "-S", str(Path(__file__).with_name("slowlink.py")))
 DIES_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--")
 NODE_ENV = ("env", "-i", "HOME=/root", "USER=root", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
 
@@ -45,9 +47,13 @@ class Namespaces:
     nodes: tuple[LabNode, ...]
     password: str | None
     token: str
+    folder: Path
     switch: subprocess.Popen[str]
     lease: socket.socket
     running: dict[str, subprocess.Popen[str]] = field(default_factory=dict)
+    mounts: dict[str, int] = field(default_factory=dict)
+    """An open mount namespace by node: its files outlive its processes."""
+    slow_links: dict[str, subprocess.Popen[str]] = field(default_factory=dict)
 
     @classmethod
     def start(
@@ -57,30 +63,20 @@ class Namespaces:
         token = secrets.token_hex(3)
         nodes = tuple(LabNode(f"node{i}", f"{net}.{i}") for i in range(1, count + 1))
         switch = _spawn(folder / "switch.log", "unshare", "-n", "sh", "-c", "echo net; exec cat >/dev/null")
-        site = cls(nodes, password, token, switch, lease)
+        site = cls(nodes, password, token, folder, switch, lease)
         try:
             _expect(switch, "net", folder / "switch.log")
             ip("link", "add", "name", "sw", "type", "bridge", inside=switch.pid)
             ip("link", "set", "sw", "up", inside=switch.pid)
             site._plug("ll" + token, "up0", f"{net}.254/24")
-            specs = [_spec(folder, node, nodes, sshd, disk_mb, shared, password) for node in nodes]
-            for node, spec in zip(nodes, specs, strict=True):
-                unshare = ("unshare", "-m", "-u", "-i", "-n", "-p", "-f", "--kill-child", "--propagation", "private")
-                site.running[node.name] = _spawn(
-                    folder / f"{node.name}.log", *unshare, sys.executable, "-I", "-S", str(INIT), str(spec)
-                )
-            for number, node in enumerate(nodes, start=1):
-                process = site.running[node.name]
-                _expect(process, "net", folder / f"{node.name}.log")
-                name = f"n{number}"
-                link = ("link", "add", "name", name, "type", "veth", "peer", "name", "eth0", "netns", str(process.pid))
-                ip(*link, inside=switch.pid)
-                ip("link", "set", name, "master", "sw", "up", inside=switch.pid)
-                assert process.stdin is not None
-                process.stdin.write("plugged\n")
-                process.stdin.flush()
+            for node in nodes:
+                spec = _spec(folder, node, nodes, sshd, disk_mb, shared, password)
+                site._boot(node, "-m", "--propagation", "private", init=(str(INIT), str(spec)))
+            for node in nodes:
+                site._plug_node(node)
             for node in nodes:
                 _expect(site.running[node.name], "up", folder / f"{node.name}.log")
+                site.mounts[node.name] = os.open(f"/proc/{site.running[node.name].pid}/ns/mnt", os.O_RDONLY)
         except BaseException:
             site.close()
             raise
@@ -92,6 +88,32 @@ class Namespaces:
         ip("link", "set", inside, "master", "sw", "up", inside=self.switch.pid)
         ip("addr", "add", address, "dev", outside)
         ip("link", "set", outside, "up")
+
+    def _boot(self, node: LabNode, *unshare: str, init: tuple[str, ...], enter: tuple[str, ...] = ()) -> None:
+        """Start `init`, a node's first process; its network has no cable yet."""
+        own = ("unshare", *unshare, "-u", "-i", "-n", "-p", "-f", "--kill-child")
+        kept = tuple(self.mounts.values())
+        self.running[node.name] = _spawn(
+            self.folder / f"{node.name}.log", *enter, *own, sys.executable, "-I", "-S", *init, pass_fds=kept
+        )
+
+    def _plug_node(self, node: LabNode) -> None:
+        """Connect a node that has just been started with the bridge."""
+        process, link = self.running[node.name], self._link(node)
+        _expect(process, "net", self.folder / f"{node.name}.log")
+        ends = ("name", link, "type", "veth", "peer", "name", "eth0", "netns", str(process.pid))
+        ip("link", "add", *ends, inside=self.switch.pid)
+        ip("link", "set", link, "master", "sw", "up", inside=self.switch.pid)
+        assert process.stdin is not None
+        process.stdin.write("plugged\n")
+        process.stdin.flush()
+
+    def restart(self, node: LabNode) -> None:
+        if self.running[node.name].poll() is None:
+            self.crash(node)
+        self._boot(node, enter=("nsenter", f"--mount=/proc/self/fd/{self.mounts[node.name]}"), init=INIT_AGAIN)
+        self._plug_node(node)
+        _expect(self.running[node.name], "up", self.folder / f"{node.name}.log")
 
     def _init_pid(self, node: LabNode) -> int:
         pid = self.running[node.name].pid
@@ -119,7 +141,25 @@ class Namespaces:
         ip("link", "set", self._link(node), "down", inside=self.switch.pid)
 
     def join(self, node: LabNode) -> None:
-        ip("link", "set", self._link(node), "up", inside=self.switch.pid)
+        slow = self.slow_links.pop(node.name, None)
+        if slow is not None:
+            _end(slow)
+            ip("link", "del", f"d{self._link(node)}", inside=self.switch.pid)
+        ip("link", "set", self._link(node), "master", "sw", "up", inside=self.switch.pid)
+
+    def slow(self, node: LabNode, delay_ms: float, loss: float) -> None:
+        link, near, far = self._link(node), f"d{self._link(node)}", f"x{self._link(node)}"
+        switch = self.switch.pid
+        ip("link", "set", link, "nomaster", inside=switch)
+        ip("link", "add", "name", near, "type", "veth", "peer", "name", far, inside=switch)
+        ip("link", "set", near, "master", "sw", "up", inside=switch)
+        ip("link", "set", far, "up", inside=switch)
+        for pid, interface in ((switch, near), (self.running[node.name].pid, "eth0")):
+            subprocess.run(["nsenter", "-t", str(pid), "-n", *SLOWLINK, "plain", interface], check=True)
+        words = (*SLOWLINK, "bridge", link, far, str(delay_ms), str(loss))
+        process = _spawn(self.folder / f"{node.name}.link.log", "nsenter", "-t", str(switch), "-n", *words)
+        self.slow_links[node.name] = process
+        _expect(process, "bridged", self.folder / f"{node.name}.link.log")
 
     def new_host_key(self, node: LabNode) -> None:
         done = self.exec(
@@ -132,17 +172,23 @@ class Namespaces:
             raise RuntimeError(done.stderr)
 
     def close(self) -> None:
-        for process in [*self.running.values(), self.switch]:
-            process.kill()
-            process.wait(10)
-            for stream in (process.stdin, process.stdout):
-                if stream is not None:
-                    stream.close()
+        for process in [*self.slow_links.values(), *self.running.values(), self.switch]:
+            _end(process)
+        for mounts in self.mounts.values():
+            os.close(mounts)
         self.lease.close()
 
 
-def _spawn(log: Path, *command: str) -> subprocess.Popen[str]:
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+def _end(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.wait(10)
+    for stream in (process.stdin, process.stdout):
+        if stream is not None:
+            stream.close()
+
+
+def _spawn(log: Path, *command: str, pass_fds: tuple[int, ...] = ()) -> subprocess.Popen[str]:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "pass_fds": pass_fds}
     with log.open("w") as stderr:
         return subprocess.Popen([*DIES_WITH_PARENT, *command], start_new_session=True, stderr=stderr, **pipes)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -163,3 +164,35 @@ def test_without_root_the_nodes_can_be_set_up_too() -> None:
     assert "code=0" in view
     assert "pyproject.toml" not in view
     assert "stdout='node2\\n'" in name
+
+
+def test_a_restarted_node_has_its_files_and_none_of_its_processes(fresh_lab: FreshLab) -> None:
+    lab = fresh_lab(count=2)
+    need_namespaces(lab)
+    one, two = lab.nodes
+    lab.write(one, "/tmp/here", "1")
+    lab.write(one, "/etc/here", "2")
+    lab.exec(one, "setsid sleep 7531 >/dev/null 2>&1 &")
+    boot = lab.read(one, "/proc/sys/kernel/random/boot_id")
+    lab.restart(one)
+    assert (lab.read(one, "/tmp/here"), lab.read(one, "/etc/here")) == ("1", "2")
+    assert lab.exec(one, "pgrep -f 'sleep [7]531'").stdout == ""
+    assert lab.read(one, "/proc/sys/kernel/random/boot_id") not in (None, boot)
+    assert lab.exec(two, f"timeout 5 bash -c 'read line < /dev/tcp/{one.address}/22; echo $line'").stdout[:4] == "SSH-"
+
+
+def test_a_slow_link_delays_and_a_joined_one_does_not(fresh_lab: FreshLab) -> None:
+    lab = fresh_lab(count=1)
+    need_namespaces(lab)
+    (node,) = lab.nodes
+
+    def seconds_of_a_greeting() -> float:
+        began = time.monotonic()
+        with socket.create_connection((node.address, node.port), timeout=20) as link:
+            assert link.recv(4) == b"SSH-"
+        return time.monotonic() - began
+
+    lab.slow(node, delay_ms=300, loss=0.01)
+    assert seconds_of_a_greeting() >= 1.2  # a handshake and an answer, there and back
+    lab.join(node)
+    assert seconds_of_a_greeting() < 1.2
