@@ -21,6 +21,8 @@ ECHO = re.compile(
 """What a rank says when another one is gone, or is the cause."""
 ENDED_BY_OTHERS = (-signal.SIGABRT, -signal.SIGTERM)
 """How a rank ends when another one is gone: a collective library's watchdog aborts it, a launcher terminates it."""
+ASKED = "Stopped"
+"""The error of a rank that was asked to stop, and did: a consequence as long as there is anything else."""
 FOR_PEOPLE = ("EngineError", "Stopped")
 """The engine's own errors: their message says what is wrong, a traceback would not."""
 
@@ -41,15 +43,22 @@ class Failure:
 def first_failure(reports: Mapping[str, NodeReport], logs: Mapping[str, str]) -> Failure | None:
     """The cause among what all nodes told; `logs` holds the text of each log file so far by name
     (`logs/<node>/rank0.log`). None when no node tells of a failure."""
-    errors = [(node, error) for node, report in reports.items() for error in report.errors]
+    told = [(node, error) for node, report in reports.items() for error in report.errors]
+    errors = [pair for pair in told if pair[1].get("type") != ASKED]
     killed = [death for node in reports for death in _deaths(node, logs.get(f"logs/{node}/launcher.log", ""))]
     own = [pair for pair in errors if not ECHO.search(str(pair[1].get("message", "")))]
     for node, rank, code in killed:
-        if own and code in ENDED_BY_OTHERS:
-            continue
-        if code < 0 and not any(error["rank"] == rank for _, error in errors):
-            what = f"ended by signal {-code}"
-            return Failure(node=node, rank=rank, exit_code=128 - code, message=what, tail=_tail(logs, node, rank))
+        silent = not any(error["rank"] == rank for _, error in told)
+        # DeepSpeed does not name the rank, which may well have written down why.
+        telling = code < 0 or (rank is not None and not own)
+        if silent and telling and not (own and code in ENDED_BY_OTHERS):
+            what = f"ended by signal {-code}" if code < 0 else "ended without a word"
+            exit_code = 128 - code if code < 0 else code
+            return Failure(node=node, rank=rank, exit_code=exit_code, message=what, tail=_tail(logs, node, rank))
+    ended = [report for report in reports.values() if report.state in (State.FAILED, State.LOST)]
+    dead = [report for report in ended if report.state is State.LOST or _by_signal(report.exit_code)]
+    if not errors and not dead:
+        errors = told
     if errors:
         node, error = min(own or errors, key=lambda pair: float(pair[1].get("time", 0)))
         rank = int(error["rank"])
@@ -62,13 +71,17 @@ def first_failure(reports: Mapping[str, NodeReport], logs: Mapping[str, str]) ->
             message=str(error["message"]) if plain else f"{error.get('type', 'error')}: {error.get('message', '')}",
             tail=() if plain else tuple(trace) or _tail(logs, node, rank),
         )
-    ended = [report for report in reports.values() if report.state in (State.FAILED, State.LOST)]
     if not ended:
         return None
-    first = min(ended, key=lambda report: report.ended or report.clock)
+    first = min(dead or ended, key=lambda report: report.ended or report.clock)
     what = "the supervisor is gone" if first.state is State.LOST else f"ended with exit code {first.exit_code}"
     tail = _tail(logs, first.node, None)
     return Failure(node=first.node, rank=None, exit_code=first.exit_code, message=what, tail=tail)
+
+
+def _by_signal(exit_code: int | None) -> bool:
+    """Whether a launcher itself was killed; SIGTERM is how it is asked to end."""
+    return exit_code is not None and exit_code > 128 and exit_code != 128 + signal.SIGTERM
 
 
 def _deaths(node: str, launcher_log: str) -> Iterable[tuple[str, int | None, int]]:

@@ -110,3 +110,28 @@ def test_a_node_that_says_nothing_is_named_with_its_exit_code_and_log() -> None:
 
 def test_nothing_failed() -> None:
     assert first_failure({"node1": report("node1", state=State.SUCCEEDED)}, {}) is None
+
+
+def test_a_rank_that_stopped_when_asked_is_not_the_cause_of_what_killed_a_launcher() -> None:
+    asked = error(0, 1.0, "stopped by a signal", "Stopped")
+    killed = NodeReport(node="node2", state=State.FAILED, exit_code=137, ended=9.0)
+    found = first_failure({"node1": report("node1", asked), "node2": killed}, {})
+    assert found is not None
+    assert (found.node, found.exit_code, found.message) == ("node2", 137, "ended with exit code 137")
+    lost = NodeReport(node="node2", state=State.LOST)
+    found = first_failure({"node1": report("node1", asked), "node2": lost}, {})
+    assert found is not None
+    assert (found.node, found.message) == ("node2", "the supervisor is gone")
+    alone = first_failure({"node1": report("node1", asked), "node2": report("node2")}, {})
+    assert alone is not None
+    assert (alone.rank, alone.message) == (0, "stopped by a signal")
+
+
+def test_a_rank_that_ended_without_a_word_comes_before_those_that_miss_it() -> None:
+    reports = {
+        "node1": report("node1", error(0, 1.0, "Connection closed by peer [10.0.0.2]:2345")),
+        "node2": report("node2"),
+    }
+    found = first_failure(reports, {"logs/node2/launcher.log": TORCHRUN.replace("-9", "3")})
+    assert found is not None
+    assert (found.node, found.rank, found.exit_code, found.message) == ("node2", 1, 3, "ended without a word")
