@@ -9,7 +9,7 @@ from llmctl.checks.environment import environment_rows
 from llmctl.checks.facts import Severity
 from llmctl.checks.host import host_rows
 from llmctl.checks.pair_codes import CODES
-from llmctl.checks.paths import KEYS, path_rows
+from llmctl.checks.paths import KEYS, config_rows, path_rows
 from llmctl.checks.python_env import python_rows
 from llmctl.checks.question import KINDS
 from llmctl.checks.rows import Row, Rule
@@ -36,7 +36,10 @@ def groups() -> dict[str, list[Row | Rule]]:
         "Every node": [KINDS, *host_rows("/w", pdsh=True)],
         "Environment of the ranks": [*environment_rows({}), environment.SLIPS],
         "Python": [*python_rows("python3", engine=True), *python_env.RULES],
-        "What must lie on the nodes": [*path_rows({kind: ["PATH"] for kind in KEYS})],
+        "What must lie on the nodes": [
+            *path_rows({kind: ["PATH"] for kind in KEYS}),
+            *config_rows({"model": ["PATH"]}),
+        ],
     }
     vendors = [vendor for vendor in VENDORS.values() if vendor.rows]
     return found | {f"{vendor.title} (`{vendor.name}`)": [*vendor.rows, *vendor.rules] for vendor in vendors}

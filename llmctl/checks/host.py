@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from llmctl.checks import ports
+from llmctl.checks.estimate import GIB, in_gb
 from llmctl.checks.facts import Severity
 from llmctl.checks.parsers import host
 from llmctl.checks.parsers.text import number, text
@@ -11,7 +13,6 @@ from llmctl.checks.rows import Complaint, Row, Wanted, or_none
 from llmctl.quoting import sh_quote
 
 MIB = 1024**2
-GIB = 1024**3
 
 
 LOCKED_KB = 1024**2
@@ -35,10 +36,17 @@ def _limits(value: Any, _node: str, wanted: Wanted) -> Complaint:
     return None
 
 
-def _disk(value: Any, _node: str, wanted: Wanted) -> Complaint:
-    free, size = value["free"], value["size"]
-    if free < wanted.disk:
-        return Severity.ERROR, f"{free / MIB:.0f} MiB free, staging needs {wanted.disk / MIB:.0f}"
+def _disk(value: Any, node: str, wanted: Wanted) -> Complaint:
+    free, size, need = value["free"], value["size"], wanted.needs.get(node)
+    whole = wanted.disk + (need.disk if need else 0)
+    if free < whole:
+        parts = [f"staging {in_gb(wanted.disk)}"] * bool(wanted.disk)
+        if need and need.checkpoints:
+            plural = "s" if need.checkpoints > 1 else ""
+            parts.append(f"{need.checkpoints} checkpoint{plural} of {in_gb(need.checkpoint)}")
+        if need and need.weights:
+            parts.append(f"final weights {in_gb(need.weights)}")
+        return Severity.ERROR, f"{in_gb(free)} free, {in_gb(whole)} needed: {', '.join(parts)}"
     if value.get("inodes") and value["inodes_free"] < 1000:
         return Severity.ERROR, f"only {value['inodes_free']} files can still be made there"
     if size and free < size / 10:
@@ -47,14 +55,23 @@ def _disk(value: Any, _node: str, wanted: Wanted) -> Complaint:
 
 
 def _room(value: Any, _node: str, _wanted: Wanted) -> Complaint:
-    free = value["free"]
-    return (Severity.WARNING, f"only {free / MIB:.0f} MiB free there") if free < GIB / 4 else None
+    free, size = value["free"], value["size"]
+    if free < ROOM:
+        return Severity.WARNING, f"{in_gb(free)} free, {in_gb(ROOM)} needed"
+    if size and free < size / 10:
+        return Severity.WARNING, f"{in_gb(free)} free, less than a tenth of the disk"
+    return None
 
 
 def _memory(value: Any, node: str, wanted: Wanted) -> Complaint:
-    free = min(value["available"], value.get("limit", value["available"]))
-    slots = max(1, wanted.slots.get(node, 1))
-    return (Severity.WARNING, f"{free / GIB:.1f} GiB of memory for {slots} processes") if free < slots * GIB else None
+    free = min(value["available"], value.get("limit", value["available"]) - value.get("used", 0))
+    slots, need = max(1, wanted.slots.get(node, 1)), wanted.needs.get(node)
+    whole = need.memory if need else slots * GIB
+    if free >= whole:
+        return None
+    swap = f" and {in_gb(value['swap'])} of swap" if value["swap"] else ""
+    processes = f"{slots} process{'' if slots == 1 else 'es'}"
+    return Severity.WARNING, f"{in_gb(free)} of memory free{swap}, {in_gb(whole)} needed for {processes}"
 
 
 def _cores(value: Any, node: str, wanted: Wanted) -> Complaint:
@@ -94,6 +111,8 @@ _TUNING = (
     "echo hugepages $(cat /proc/sys/vm/nr_hugepages 2>/dev/null); "
     "echo governor $(cat /sys/devices/system/cpu/cpu0/cpufreq/scaling_governor 2>/dev/null)"
 )
+ROOM = 256 * MIB
+"""What compiled operators, sockets and caches of a run take at most as a rule; nothing there grows with the model."""
 _RUNS = "grep -hazs -m1 '^LLMCTL_RUN_ID=.' /proc/[0-9]*/environ | tr '\\0' '\\n'; true"
 """One process for all: a busy node has thousands, and a fork for each would take seconds."""
 _CONTAINER = (
@@ -101,7 +120,13 @@ _CONTAINER = (
     "tr '\\0' '\\n' < /proc/1/environ 2>/dev/null | grep ^container=; cat /proc/1/cgroup 2>/dev/null; "
     "echo \"$APPTAINER_NAME$SINGULARITY_NAME\" | sed 's/.\\+/apptainer/'; true"
 )
-_CGROUP = "cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null"
+_MEMORY = (
+    "cat /proc/meminfo; cd /sys/fs/cgroup; "
+    "l=$(cat memory.max memory/memory.limit_in_bytes 2>/dev/null | grep -m1 '^[0-9]') && echo limit $l; "
+    "u=$(cat memory.current memory/memory.usage_in_bytes 2>/dev/null | grep -m1 '^[0-9]') && echo used $u; "
+    "grep -shE '^(total_)?inactive_file ' memory.stat memory/memory.stat | tail -1; true"
+)
+"""What a control group uses counts its page cache, which is given back; `inactive_file` is that."""
 
 
 def host_rows(workdir: str | None, *, pdsh: bool) -> list[Row]:
@@ -161,6 +186,10 @@ def host_rows(workdir: str | None, *, pdsh: bool) -> list[Row]:
             severity=Severity.INFO, why="for the choice of addresses and interfaces",
         ),
         Row(
+            name="network.port_range", run=ports.READ, parse=ports.ephemeral, mode="told", severity=Severity.INFO,
+            source="`ip_local_port_range`, `ip_local_reserved_ports`", why="for `network.firewall.wrong`",
+        ),
+        Row(
             name="host.shm", run="df -PB1 /dev/shm", parse=host.free_space, mode="ok", judge=_shared_memory,
             source="`df /dev/shm`", why="Bus error, or no shared memory segment for NCCL",
             remedy="containers: start with --shm-size=16g; hosts: mount -o remount,size=16G /dev/shm",
@@ -173,9 +202,9 @@ def host_rows(workdir: str | None, *, pdsh: bool) -> list[Row]:
         ),
         Row(
             name="host.memory", mode="ok", judge=_memory, parse=host.memory, severity=Severity.WARNING,
-            run=f"cat /proc/meminfo; l=$({_CGROUP} | grep -m1 '^[0-9]') && echo limit $l; true",
-            source="`/proc/meminfo`, memory limit of the control group", why="the kernel ends a rank",
-            remedy="end what uses the memory, or lower cluster.devices_per_node",
+            run=_MEMORY, source="`MemAvailable`, limit and use of the control group, swap; against an estimate",
+            why="the kernel ends a rank while it loads the model",
+            remedy="end what uses the memory, lower cluster.devices_per_node, or use deepspeed.stage: 3",
         ),
         Row(
             name="host.cores", run="env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc", parse=number, judge=_cores,
@@ -189,8 +218,9 @@ def host_rows(workdir: str | None, *, pdsh: bool) -> list[Row]:
         ),
         Row(
             name="disk.workdir", run=f"df -PB1 {folder}; df -Pi {folder}", parse=host.free_space, mode="ok",
-            judge=_disk, source="`df` of `cluster.workdir`, or of its nearest folder that exists",
-            why="staging or a checkpoint fails", remedy="free space, or choose another cluster.workdir",
+            judge=_disk, source="`df` of `cluster.workdir`, or of its nearest folder that exists; against an estimate",
+            why="staging or a checkpoint fails",
+            remedy="free space, lower train.save_total_limit, or choose another cluster.workdir",
         ),
         Row(
             name="disk.place", run=f"stat -c '%i %.9Z' {folder} && stat -f -c %T {folder}", parse=host.place,

@@ -10,6 +10,7 @@ from typing import Any
 from llmctl.checks.addresses import Values, choose_addresses, choose_interfaces, free_port, own_addresses, value_of
 from llmctl.checks.facts import Finding, Severity
 from llmctl.checks.folding import fold
+from llmctl.checks.ports import judge_ports
 from llmctl.recipe.hosts import Node
 
 LOCAL_TYPES = frozenset(
@@ -28,7 +29,12 @@ def judge_network(
     if len(nodes) > 1:
         found += _named_interface(values, names, interface) if interface else _interfaces(values, nodes)
         found += _own_names(values, names) + _resolution(values, names, backend) + _subnets(values, nodes)
-        found += _mtu(values, nodes) + _connections(values, names) + _logins(values, names, backend)
+        found += (
+            _mtu(values, nodes)
+            + _connections(values, names)
+            + judge_ports(values, names)
+            + _logins(values, names, backend)
+        )
         found += _shared(values, names)
     return found
 
@@ -254,12 +260,11 @@ def _logins(values: Values, names: Sequence[str], backend: str | None) -> list[F
 
 
 def _shared(values: Values, names: Sequence[str]) -> list[Finding]:
-    told = {name: place for name in names if (place := value_of(values, "disk.place", name))}
-    places = {name: place["mark"] if place["type"] not in LOCAL_TYPES else "local" for name, place in told.items()}
-    counts = Counter(places.values())
-    same = [name for name, mark in places.items() if mark != "local" and counts[mark] > 1]
+    same = list(shared_folders(values, names))
     if not same:
         return []
+    told = {name: place for name in names if (place := value_of(values, "disk.place", name))}
+    places = {name: place["mark"] if place["type"] not in LOCAL_TYPES else "local" for name, place in told.items()}
     mixed = len(same) < len(places)
     return [
         Finding(
@@ -271,6 +276,14 @@ def _shared(values: Values, names: Sequence[str]) -> list[Finding]:
             remedy="share cluster.workdir on all nodes, or on none" if mixed else "",
         )
     ]
+
+
+def shared_folders(values: Values, names: Sequence[str]) -> dict[str, str]:
+    """The nodes that write into one folder with others -> what marks that folder."""
+    told = {name: place for name in names if (place := value_of(values, "disk.place", name))}
+    marks = {name: str(place["mark"]) for name, place in told.items() if place["type"] not in LOCAL_TYPES}
+    counts = Counter(marks.values())
+    return {name: mark for name, mark in marks.items() if counts[mark] > 1}
 
 
 def _clocks(values: Values, names: Sequence[str]) -> list[Finding]:

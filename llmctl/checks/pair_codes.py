@@ -90,10 +90,19 @@ CODES: dict[str, Pair] = {
     ),
     "network.firewall.wrong": Pair(
         "warning",
-        "a connection from each node to the next one",
-        "a port above 1024 of one node cannot be reached from another",
-        "open the ports above 1024 between the nodes",
-        ("network.connect", "network.port", "network.addresses", "network.resolves"),
+        "connections from each node to the next one: the port of the rendezvous, 29500-29510, three ephemeral ports, "
+        "with NPUs those of HCCL",
+        "ports of one node that the ranks will use cannot be reached from another",
+        "open these TCP ports in the node's firewall, better all above 1024 between the nodes",
+        (
+            "network.connect",
+            "network.ports",
+            "network.port",
+            "network.port_range",
+            "hccl.reserved",
+            "network.addresses",
+            "network.resolves",
+        ),
     ),
     "ssh.from_first.wrong": Pair(
         "error with pdsh, else warning",

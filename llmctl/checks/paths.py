@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from llmctl.checks.estimate import read_config
+from llmctl.checks.facts import Severity
 from llmctl.checks.rows import DEEP_SECONDS, Row
 from llmctl.quoting import sh_quote
 from llmctl.resources import onnode_text
@@ -31,6 +33,22 @@ def path_rows(places: Mapping[str, Sequence[str]], *, deep: bool = False) -> lis
         )
         for kind, paths in places.items()
         if paths
+    ]
+
+
+def config_rows(places: Mapping[str, Sequence[str]]) -> list[Row]:
+    """What tells the size of a model that lies on the nodes."""
+    return [
+        Row(
+            name="model.config",
+            run=f"cat {sh_quote(f'{path}/config.json')}",
+            parse=read_config,
+            mode="told",
+            severity=Severity.INFO,
+            source="`config.json` of `model.path`",
+            why="for the estimates of `disk.workdir` and `host.memory`; without it there are none",
+        )
+        for path in places.get("model", ())
     ]
 
 

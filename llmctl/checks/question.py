@@ -17,9 +17,10 @@ from llmctl.checks.host import host_rows
 from llmctl.checks.judge import expectation, judge
 from llmctl.checks.network import judge_network
 from llmctl.checks.pair_codes import CODES
-from llmctl.checks.paths import path_rows
+from llmctl.checks.paths import config_rows, path_rows
 from llmctl.checks.python_env import python_rows
 from llmctl.checks.rows import Row, Rule, Wanted
+from llmctl.checks.space import node_needs
 from llmctl.checks.vendors import PRESENT, VENDORS
 from llmctl.recipe.hosts import Node
 
@@ -40,6 +41,8 @@ OF_RULES = (
     "accelerator.devices",
 )
 """The beginnings of the facts that rules are judged from."""
+OF_ESTIMATES = ("model.config", "disk.place")
+"""What the estimates stand on that `disk.workdir` and `host.memory` are held against."""
 ACTIVATION = "activation"
 """The fact whether `cluster.activate` went well on a node."""
 ALWAYS = (KINDS.name, ACTIVATION)
@@ -66,6 +69,10 @@ class Question:
     """Nodes in all, those included that could not be read."""
     slots: Mapping[str, int] = field(default_factory=dict)
     disk: int = 0
+    training: Mapping[str, Any] = field(default_factory=dict)
+    """The values of estimate.Training; empty where only nodes were named."""
+    model: Mapping[str, Any] = field(default_factory=dict)
+    """The keys of the model's config, where the launcher knows them; else `model.config` of the nodes tells."""
     variables: Mapping[str, str] = field(default_factory=dict)
     expect: Mapping[str, str] = field(default_factory=dict)
     deep: bool = False
@@ -82,6 +89,7 @@ class Question:
         return (
             self.asks(fact)
             or any(fact in pair.facts and self.asks(code) for code, pair in CODES.items())
+            or (fact in OF_ESTIMATES and (self.asks("disk.workdir") or self.asks("host.memory")))
             or (fact.startswith(OF_RULES) and any(self.asks(rule.name) for rule in rules))
         )
 
@@ -98,6 +106,7 @@ class Question:
             *environment_rows(self.variables),
             *python_rows(self.python, engine=self.engine, deepspeed=self.deepspeed, lora=self.lora),
             *path_rows(self.places, deep=self.deep),
+            *config_rows(self.places),
         ]
         kinds = VENDORS if self.device is None else [self.device]
         groups = {"": rows} | {kind: list(VENDORS[kind].rows) for kind in kinds}
@@ -163,11 +172,13 @@ def findings(
     for rows in question.applying(facts).values():
         applying |= {row.name: row for row in rows}
     read = {fact.node for fact in facts}
-    found = activations + judge(
+    needs, remarks = node_needs(question.training, question.model, question.slots, known(facts))
+    found = activations + remarks
+    found += judge(
         list(applying.values()),
         facts,
         expectation(question.expect, baseline, question.names()),
-        Wanted(slots=question.slots, disk=question.disk, variables=question.variables),
+        Wanted(slots=question.slots, disk=question.disk, needs=needs, variables=question.variables),
         question.rules(facts),
         question.count,
     )

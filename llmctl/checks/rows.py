@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from llmctl.checks.estimate import Need
 from llmctl.checks.facts import Severity
 
 Mode = Literal["eq", "ok", "distinct", "told"]
@@ -22,6 +23,8 @@ class Wanted:
     """Devices by node; empty when only nodes were named."""
     disk: int = 0
     """Bytes that staging will write."""
+    needs: Mapping[str, Need] = field(default_factory=dict)
+    """What the run is estimated to want, by node; empty where the model's size is not known."""
     variables: Mapping[str, str] = field(default_factory=dict)
     """The environment that the recipe asks for."""
     facts: Mapping[str, Any] = field(default_factory=dict)

@@ -7,18 +7,22 @@ It comes over standard input with a last line `main("<base64 of a JSON request>"
     timeout     seconds for the activation, and for a command that says nothing else
     budget      seconds for all of them; what has not begun by then is told as such
     ports       ports of which the first free one is told
-    listen      {"port", "peers", "seconds"}: accept this many connections
-    connect     [{"peer", "name", "port", "seconds"}]: try to reach listeners
+    listen      {"port", "peers", "seconds", "hold"}: accept this many connections, and keep the ports of `hold` open
+                until those who came are gone
+    connect     [{"peer", "name", "port", "seconds", "try"}]: try to reach listeners, then their ports of `try`
     resolve     names to look up
 Each command finds the interpreter that runs this in $LLMCTL_PYTHON. The answer is one JSON object between the two
 lines of MARKS.
 """
 
 import base64
+import errno
 import json
 import os
+import selectors
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -31,6 +35,8 @@ LARGEST = 8 << 20
 NAME_SECONDS = 8.0
 """For all names together: a silent name server takes ten seconds and more for each."""
 WORKERS = 8
+TRY_SECONDS = 2.0
+"""A packet that is lost is sent again after one."""
 
 
 def run(text, shell, environment, timeout):
@@ -144,9 +150,34 @@ def first_free(ports):
 
 
 def listen(request):
-    """Accept connections of the other nodes; how many came."""
-    came = 0
+    """Accept connections of the other nodes; how many came, and which ports of `hold` were open meanwhile."""
     deadline = time.time() + request["seconds"]
+    held = hold(request.get("hold") or [])
+    try:
+        answer = accept(request, deadline)
+    finally:
+        for server in held.values():
+            server.close()
+    return dict(answer, held=sorted(held))
+
+
+def hold(ports):
+    """A listener on each port that nobody uses."""
+    held = {}
+    for port in ports:
+        server = socket.socket()
+        try:
+            server.bind(("", port))
+            server.listen(8)
+            held[port] = server
+        except OSError:
+            server.close()
+    return held
+
+
+def accept(request, deadline):
+    """Wait for the connections, and until each is closed by the other side."""
+    came: typing.List[socket.socket] = []
     with socket.socket() as server:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -154,27 +185,62 @@ def listen(request):
         except OSError as error:
             return {"came": 0, "error": str(error)}
         server.listen(128)
-        while came < request["peers"] and time.time() < deadline:
+        while len(came) < request["peers"] and time.time() < deadline:
             server.settimeout(max(0.05, deadline - time.time()))
             try:
-                server.accept()[0].close()
-                came += 1
+                came.append(server.accept()[0])
             except OSError:
                 break
-    return {"came": came, "error": None}
+    for caller in came:
+        caller.settimeout(max(0.05, deadline - time.time()))
+        try:
+            caller.recv(1)
+        except OSError:
+            pass  # it is gone, or has had its time
+        caller.close()
+    return {"came": len(came), "error": None}
 
 
 def connect(request):
-    """Reach a listener; the last error when that fails, else None."""
+    """Reach a listener: the last error when that fails, else None; and what became of its other ports."""
     deadline, error = time.time() + request["seconds"], "no time"
     while time.time() < deadline:
         try:
-            socket.create_connection((request["name"], request["port"]), 2).close()
-            return None
+            with socket.create_connection((request["name"], request["port"]), 2) as caller:
+                return None, try_ports(caller.getpeername()[0], request.get("try") or [])
         except OSError as failure:
             error = str(failure)
             time.sleep(0.1)
-    return error
+    return error, {}
+
+
+def try_ports(address, ports):
+    """Connect to all ports at once: {port: error, None where it went well}. The connections are reset, so that none
+    of these ports stays in use."""
+    found: typing.Dict[int, typing.Optional[str]] = dict.fromkeys(ports, "timed out")
+    waiting = selectors.DefaultSelector()
+    callers = []
+    for port in ports:
+        caller = socket.socket()
+        callers.append(caller)
+        caller.setblocking(False)
+        caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        code = caller.connect_ex((address, port))
+        if code in (0, errno.EINPROGRESS):
+            waiting.register(caller, selectors.EVENT_WRITE, (port, caller))
+        else:
+            found[port] = os.strerror(code)
+    deadline = time.time() + TRY_SECONDS
+    while waiting.get_map() and time.time() < deadline:
+        for key, _ in waiting.select(max(0.0, deadline - time.time())):
+            waiting.unregister(key.fileobj)
+            port, caller = key.data
+            code = caller.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            found[port] = os.strerror(code) if code else None
+    for caller in callers:
+        caller.close()
+    waiting.close()
+    return found
 
 
 def resolve(names):
@@ -199,10 +265,10 @@ def resolve(names):
 
 def talk(request):
     """Listen, connect and resolve, all at once."""
-    answer: typing.Dict[str, typing.Any] = {"connect": {}}
+    answer: typing.Dict[str, typing.Any] = {"connect": {}, "tried": {}}
 
     def reach(peer):
-        answer["connect"][peer["peer"]] = connect(peer)
+        answer["connect"][peer["peer"]], answer["tried"][peer["peer"]] = connect(peer)
 
     def wait():
         answer["listen"] = listen(request["listen"])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from llmctl.checks.addresses import known
+from llmctl.checks.estimate import Training, checkpoints
 from llmctl.checks.facts import Fact, Finding, Severity
 from llmctl.checks.judge import UnknownPin
 from llmctl.checks.probing import Parsed, facts, request
@@ -28,7 +30,7 @@ from llmctl.workflows.facts_file import load_saved
 from llmctl.workflows.pairs import ask_pairs
 from llmctl.workflows.render import Draft, draft
 
-SECOND_ROUND = ("network.resolves", "network.connect", "network.path_mtu", "ssh.from_first")
+SECOND_ROUND = ("network.resolves", "network.connect", "network.ports", "network.path_mtu", "ssh.from_first")
 """Facts about pairs of nodes."""
 
 Watch = Callable[[str, str], None]
@@ -71,9 +73,43 @@ def question_of(planned: Draft) -> Question:
         slots={node.name: node.slots or recipe.cluster.devices_per_node for node in planned.nodes},
         count=len(planned.nodes),
         disk=sum(staged.values()),
+        training=asdict(_training(planned)),
+        model=_model_config(planned),
         variables=_told_variables(recipe),
         expect=dict(recipe.cluster.expect),
     )
+
+
+def _training(planned: Draft) -> Training:
+    recipe, plan = planned.loaded.recipe, planned.plan
+    train, zero = recipe.train, recipe.deepspeed
+    offloaded = ((zero and zero.model_extra) or {}).get("zero_optimization") or {}
+    return Training(
+        method=train.method,
+        rank=train.lora.r,
+        precision=train.precision,
+        device=recipe.cluster.device,
+        zero=zero.stage if zero else None,
+        offload=(offloaded.get("offload_optimizer") or {}).get("device") == "cpu",
+        checkpoints=checkpoints(
+            save_steps=train.save_steps,
+            limit=train.save_total_limit,
+            steps=plan.steps(planned.inputs.rows),
+            resumed=plan.resume,
+        ),
+    )
+
+
+def _model_config(planned: Draft) -> dict[str, Any]:
+    """The model's config where the launcher has it: of a model from scratch, or of one that is staged."""
+    recipe, staged = planned.loaded.recipe, planned.inputs.staged.get("model")
+    if recipe.model.init is not None:
+        return dict(recipe.model.init)
+    try:
+        config = json.loads(staged.files["config.json"].read_text(encoding="utf-8")) if staged else {}
+    except (OSError, ValueError) as error:
+        raise UsageError("is no config of a model", where="model.path, config.json", why=str(error)) from None
+    return config if isinstance(config, dict) else {}
 
 
 def _told_variables(recipe: Recipe) -> dict[str, str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llmctl.checks.addresses import choose_addresses, free_port, known, own_addresses, value_of
 from llmctl.checks.facts import Fact
+from llmctl.checks.ports import tried_ports
 from llmctl.checks.probing import BUDGET, facts, request
 from llmctl.checks.rows import Row
 from llmctl.errors import LlmctlError
@@ -42,17 +44,21 @@ def ask_pairs(
     patience = NETWORK_SECONDS * (1 + len(names) // 64)
     callers = {name: _peers(names, place) for place, name in enumerate(names)}
     due = Counter(peer for peers in callers.values() for peer in peers)
+    tried = {name: tried_ports(values, name, secrets.randbelow) for name in names}
     asks = {}
-    for name in names:
+    for place, name in enumerate(names):
         rows = [*(_logins(nodes, recipe) if name == first else []), *_path_mtu(values, name, addresses, first)]
         network: dict[str, Any] = {"resolve": _asked_names(names, name)}
         if name in ports:
-            network["listen"] = {"port": ports[name], "peers": due[name], "seconds": patience}
+            network["listen"] = {"port": ports[name], "peers": due[name], "seconds": patience, "hold": tried[name]}
         network["connect"] = [
-            {"peer": peer, "name": addresses.get(peer, peer), "port": ports[peer], "seconds": NETWORK_SECONDS - 1}
+            {
+                "peer": peer, "name": addresses.get(peer, peer), "port": ports[peer], "seconds": NETWORK_SECONDS - 1,
+                "try": tried[peer] if peer == _next(names, place) else [],
+            }
             for peer in callers[name]
             if peer in ports
-        ]
+        ]  # fmt: skip
         asks[name] = request(rows, activation=None, ports=[], budget=max(BUDGET, patience, len(rows) / 4), **network)
     told, lost = ask_all(ask, nodes, asks)
     facts_found = []
@@ -60,6 +66,7 @@ def ask_pairs(
         facts_found += [
             Fact(name="network.resolves", node=name, value=each["resolve"], source="getaddrinfo"),
             Fact(name="network.connect", node=name, value=each["connect"], source="connect"),
+            Fact(name="network.ports", node=name, value=_reached(each["tried"], told), source="connect"),
             *facts(name, _path_mtu(values, name, addresses, first), each),
         ]
         if name == first and (logins := _logins(nodes, recipe)):
@@ -72,10 +79,26 @@ def ask_pairs(
     return facts_found, lost
 
 
+def _next(names: Sequence[str], place: int) -> str:
+    return names[(place + 1) % len(names)]
+
+
 def _peers(names: Sequence[str], place: int) -> list[str]:
     """Whom a node connects to: the first node and the next one."""
-    after = names[(place + 1) % len(names)]
-    return list(dict.fromkeys(peer for peer in (names[0], after) if peer != names[place]))
+    return list(dict.fromkeys(peer for peer in (names[0], _next(names, place)) if peer != names[place]))
+
+
+def _reached(tried: Mapping[str, Mapping[str, str | None]], told: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """By peer: what was tried of the ports that it held open, and what failed. A port that another program has there
+    says nothing about the way to it."""
+    found = {}
+    for peer, ports in tried.items():
+        held = (told.get(peer, {}).get("listen") or {}).get("held") or []
+        mine = {port: error for port, error in ports.items() if int(port) in held}
+        if mine:
+            failed = {port: error for port, error in mine.items() if error}
+            found[peer] = {"tried": [int(port) for port in mine], "failed": failed}
+    return found
 
 
 def _asked_names(names: Sequence[str], name: str) -> list[str]:

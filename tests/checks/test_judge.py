@@ -156,6 +156,8 @@ def test_devices_too_few_ill_or_busy(device: str) -> None:
         ("disk.workdir", {"size": 2**40, "free": 2**30}, Severity.WARNING),
         ("disk.workdir", {"size": 2**40, "free": 2**39}, None),
         ("disk.tmp", {"size": 2**30, "free": 2**20}, Severity.WARNING),
+        ("disk.tmp", {"size": 2**40, "free": 2**30}, Severity.WARNING),
+        ("disk.cache", {"size": 2**32, "free": 2**30}, None),
         ("host.cores", 1, Severity.WARNING),
         ("pdsh", {"version": "2.34", "ssh": False}, Severity.ERROR),
         ("pdsh", {"version": "2.34", "ssh": True}, None),

@@ -116,17 +116,36 @@ def test_a_listener_is_reached_and_a_closed_port_is_told() -> None:
     with socket.socket() as trial:
         trial.bind(("", 0))
         port = trial.getsockname()[1]
+    with socket.socket() as taken, socket.socket() as trial:
+        for each in (taken, trial):
+            each.bind(("", 0))
+        taken.listen()
+        busy, other = taken.getsockname()[1], trial.getsockname()[1]
+        trial.close()
+        told, found = met(port, busy, other)
+    assert told["connect"] == {"n": None}
+    assert told["tried"] == {"n": {str(busy): None, str(other): None, "1": "Connection refused"}}
+    assert found["listen"] == {"came": 1, "error": None, "held": [other]}
+    with socket.socket() as again:  # nothing lingers there
+        again.bind(("", other))
+    assert "refused" in probe(connect=[there(port, 0.5)])["connect"]["n"]
+
+
+def there(port: int, seconds: float, *tried: int) -> dict[str, Any]:
+    return {"peer": "n", "name": "127.0.0.1", "port": port, "seconds": seconds, "try": list(tried)}
+
+
+def met(port: int, busy: int, other: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the caller and the listener tell; `busy` belongs to somebody else."""
     found: dict[str, Any] = {}
     listener = threading.Thread(
-        target=lambda: found.update(probe(listen={"port": port, "peers": 1, "seconds": 20})), daemon=True
+        target=lambda: found.update(probe(listen={"port": port, "peers": 1, "seconds": 20, "hold": [busy, other]})),
+        daemon=True,
     )
     listener.start()
-    there = {"peer": "n", "name": "127.0.0.1", "port": port}
-    told = probe(connect=[{**there, "seconds": 20}])
+    told = probe(connect=[there(port, 20, busy, other, 1)])
     listener.join(30)
-    assert told["connect"] == {"n": None}
-    assert found["listen"] == {"came": 1, "error": None}
-    assert "refused" in probe(connect=[{**there, "seconds": 0.5}])["connect"]["n"]
+    return told, found
 
 
 def test_names_are_resolved_and_unknown_ones_have_no_address() -> None:

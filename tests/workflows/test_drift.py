@@ -76,6 +76,7 @@ ln -sf /usr/bin/python3 /usr/local/bin/train-python
 mkdir -p {ascend}/nnal/atb/latest
 echo '    Ascend-cann-atb Version : 8.2.RC1.B150' > {ascend}/nnal/atb/latest/version.info
 echo '# paths' > {latest}/set_env.sh
+echo 60000-60015 > /proc/sys/net/ipv4/ip_local_reserved_ports
 """
 TREES = "opt/site opt/data opt/model opt/code opt/conda usr/local/Ascend"
 TOOLS = "train-python npu-smi hccn_tool"
@@ -332,6 +333,22 @@ DRIFTS = [
         undo="kill $(cat /run/holder)", found={"runs.leftover.wrong": W}, words=("1 of old-run-1",),
     ),
     Drift(
+        name="HCCL's ports behind a firewall", make="ip rule add ipproto tcp sport 60000-60015 blackhole",
+        undo="ip rule del ipproto tcp sport 60000-60015 blackhole", found={"network.firewall.wrong": W},
+        words=("node1 to node2: 60000-60015 (timed out)",),
+    ),
+    Drift(
+        name="rendezvous ports behind a firewall", node="node3", odd=("node3",),
+        make="ip rule add ipproto tcp sport 29500-29510 blackhole", recipe={"cluster": "master_port: 29400"},
+        undo="ip rule del ipproto tcp sport 29500-29510 blackhole", found={"network.firewall.wrong": W},
+        words=("node2 to node3: 29500-29510 (timed out)",),
+    ),
+    Drift(
+        name="HCCL's ports given away", make="echo > /proc/sys/net/ipv4/ip_local_reserved_ports",
+        undo="echo 60000-60015 > /proc/sys/net/ipv4/ip_local_reserved_ports", found={"hccl.reserved.wrong": W},
+        words=("60000-60015", "32768-60999"),
+    ),
+    Drift(
         name="a pin that no node keeps", recipe={"expect": "{cann: 8.3.RC1}"}, found={"toolkit.version.differs": E},
         words=("8.2.RC1 on node[1-3], expected is 8.3.RC1",), odd=("node1", "node2", "node3"),
     ),
@@ -422,6 +439,29 @@ def test_the_odd_node_is_named_against_a_baseline_by_two(equal: Lab, recipe: Any
             equal.exec(node, RESTORE)
     assert finding.nodes == ("node1", "node2")
     assert "24.1.rc2 on node[1-2], expected is 25.0.rc1.1" in finding.title
+
+
+def test_disk_and_memory_are_held_against_the_size_of_the_model(equal: Lab, recipe: Any, tmp_path: Path) -> None:
+    """Seven thousand million parameters, saved every ten of a hundred steps, on disks of half a gigabyte."""
+    config = '{"hidden_size": 4096, "num_hidden_layers": 32, "intermediate_size": 11008, "vocab_size": 64000}'
+    saves = "{precision: fp16, max_steps: 100, save_steps: 10, save_total_limit: 2}"
+    try:
+        for node in equal.nodes:
+            equal.write(node, "/opt/model/config.json", config)
+        path = Path(recipe())
+        path.write_text(path.read_text() + f"train: {saves}\n")
+        result = check_words([str(path)])
+    finally:
+        for node in equal.nodes:
+            equal.exec(node, RESTORE)
+    titles = {f.nodes: f.title for f in result.findings if f.code == "disk.workdir.wrong"}
+    assert "182.0 GB needed: staging" in titles["node1",]
+    assert "3 checkpoints of 56.0 GB, final weights 14.0 GB" in titles["node1",]
+    assert "3 checkpoints of 42.0 GB" in titles["node2", "node3"]
+    assert above_remarks(result).keys() <= {"disk.workdir.wrong", "host.memory.wrong"}
+    saved = tmp_path / "saved.json"
+    save_facts(saved, result.question, result.nodes, result.facts)
+    assert check_words([str(saved)]).findings == result.findings
 
 
 def test_saved_facts_are_judged_again_without_the_nodes(equal: Lab, recipe: Any, tmp_path: Path) -> None:

@@ -67,15 +67,19 @@ def free_space(out: str) -> dict[str, int]:
 
 
 def memory(out: str) -> dict[str, int]:
-    """`/proc/meminfo`, and a line `limit N` of the control group behind it: {total, available, swap} in bytes,
-    {limit} where there is one."""
+    """`/proc/meminfo`, and of the control group `limit N`, `used N` and `inactive_file N` behind it: {total, available,
+    swap} in bytes, where there is a limit {limit} and {used} without page cache that is given back."""
     values = {m[1]: int(m[2]) * 1024 for m in re.finditer(r"^(\w+):\s+(\d+) kB", out, re.MULTILINE)}
     limit = re.search(r"^limit (\d+)$", out, re.MULTILINE)
     try:
-        found = {"total": values["MemTotal"], "available": values["MemAvailable"], "swap": values.get("SwapTotal", 0)}
+        found = {"total": values["MemTotal"], "available": values["MemAvailable"], "swap": values.get("SwapFree", 0)}
     except KeyError as error:
         raise ValueError(f"no {error.args[0]} in /proc/meminfo") from None
-    return found | ({"limit": int(limit[1])} if limit and int(limit[1]) < found["total"] else {})
+    if not limit or int(limit[1]) >= found["total"]:
+        return found
+    used, cache = (re.search(rf"^{name} (\d+)$", out, re.MULTILINE) for name in ("used", "(?:total_)?inactive_file"))
+    held = max(0, int(used[1]) - (int(cache[1]) if cache else 0)) if used else 0
+    return found | {"limit": int(limit[1]), "used": held}
 
 
 def limits(out: str) -> dict[str, int | None]:

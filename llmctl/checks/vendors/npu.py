@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from llmctl.checks import compat
+from llmctl.checks import compat, ports
 from llmctl.checks.facts import Severity
 from llmctl.checks.parsers import ascend, host
 from llmctl.checks.parsers.text import text
@@ -106,9 +106,8 @@ def _one_switch(value: Any, _node: str, _wanted: Wanted) -> Complaint:
 
 
 def _base_ports(value: Any, _node: str, wanted: Wanted) -> Complaint:
-    told = wanted.variables.get("HCCL_IF_BASE_PORT", "")
-    base = int(told) if told.isdecimal() else 60000
-    taken = [str(port) for port in value if base <= port < base + 16]
+    wants = ports.hccl_ports(wanted.facts.get("environment.effective") or wanted.variables)
+    taken = [str(port) for port in value if port in wants]
     return (Severity.WARNING, f"ports that HCCL wants are in use: {', '.join(taken)}") if taken else None
 
 
@@ -214,6 +213,12 @@ VENDOR = Vendor(
             why="EJ0003, failed to bind the port",
             remedy="see who listens: ss -ltnp; or set HCCL_IF_BASE_PORT in cluster.env, and keep those ports free with "
             "net.ipv4.ip_local_reserved_ports",
+        ),
+        Row(
+            name="hccl.reserved", mode="ok", run=ports.READ, parse=ports.ephemeral, judge=ports.judge_reserved,
+            severity=Severity.WARNING, source="`ip_local_port_range`, `ip_local_reserved_ports`",
+            why="EJ0003 at times: the system gave one of HCCL's ports to an outgoing connection",
+            remedy="sysctl -w net.ipv4.ip_local_reserved_ports=60000-60015, and the same in /etc/sysctl.d",
         ),
         Row(
             name="accelerator.errors", mode="ok", severity=Severity.WARNING, optional=True,
