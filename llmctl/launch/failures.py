@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from llmctl.launch.supervised import NodeReport
+from llmctl.run.attempts import Reason
 from llmctl.run.states import State
 
 _TORCHRUN = re.compile(
@@ -19,6 +20,15 @@ ECHO = re.compile(
     r"closed by peer|connection reset|socket timeout|timed out waiting|broken pipe|it comes from rank", re.IGNORECASE
 )
 """What a rank says when another one is gone, or is the cause."""
+COLLECTIVE_TIMEOUT = re.compile(
+    r"timed out waiting \d+ ?ms for|watchdog caught collective operation timeout|socket timeout|wait timeout after "
+    r"\d+ ?ms|rendezvoustimeouterror|timed out after \d+(\.\d+)? seconds waiting for clients|\bEI000[26]\b|"
+    r"getting socket times out|notify register times out|hccl\w* .{0,80}time(d)? ?out",
+    re.IGNORECASE,
+)
+"""How gloo, NCCL, HCCL and torch's rendezvous say that other ranks did not come."""
+SSH_BROKE = re.compile(r"ssh exited with exit code 255\b")
+"""How pdsh tells that its connection to a node ended, and not the command there."""
 ENDED_BY_OTHERS = (-signal.SIGABRT, -signal.SIGTERM)
 """How a rank ends when another one is gone: a collective library's watchdog aborts it, a launcher terminates it."""
 ASKED = "Stopped"
@@ -82,6 +92,30 @@ def first_failure(reports: Mapping[str, NodeReport], logs: Mapping[str, str]) ->
 def _by_signal(exit_code: int | None) -> bool:
     """Whether a launcher itself was killed; SIGTERM is how it is asked to end."""
     return exit_code is not None and exit_code > 128 and exit_code != 128 + signal.SIGTERM
+
+
+def reason_of(
+    failure: Failure | None, logs: Mapping[str, str], *, lost: Collection[str] = (), refused: Collection[str] = ()
+) -> Reason:
+    """Why a run failed. `lost` are the nodes that are gone, `refused` those of them whose machine answers while its
+    sshd does not; `logs` holds the text of each log file by name."""
+    if lost:
+        return Reason.SSH if set(lost) == set(refused) else Reason.NODE_LOST
+    if failure is None:
+        return Reason.JOB_ERROR
+    if any(SSH_BROKE.search(text) for name, text in logs.items() if name.endswith("/launcher.log")):
+        return Reason.SSH
+    told = "\n".join([failure.message, *failure.tail])
+    died = failure.exit_code is not None and failure.exit_code > 128 and failure.exit_code - 128 in DEADLY
+    if COLLECTIVE_TIMEOUT.search(failure.message) or (died and COLLECTIVE_TIMEOUT.search(told)):
+        return Reason.COLLECTIVE_TIMEOUT
+    if ECHO.search(failure.message) and failure.exit_code in (None, 1):
+        return Reason.COLLECTIVE_TIMEOUT  # the ranks lost each other while none of them died
+    return Reason.RANK_KILLED if died else Reason.JOB_ERROR
+
+
+DEADLY = frozenset({signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE})
+"""Signals of which a rank dies; SIGTERM and SIGINT are a request that somebody made."""
 
 
 def _deaths(node: str, launcher_log: str) -> Iterable[tuple[str, int | None, int]]:

@@ -104,6 +104,20 @@ def recipe_nodes(recipe: Recipe, folder: Path) -> tuple[Node, ...]:
     return tuple(replace(node, slots=node.slots or cluster.devices_per_node) for node in nodes)
 
 
+def spare_nodes(recipe: Recipe, nodes: Sequence[Node]) -> tuple[Node, ...]:
+    """The nodes of `launch.spares`. Raises UsageError for one that is among `nodes` already."""
+    spares = parse_nodes(recipe.launch.spares)
+    twice = sorted({spare.name for spare in spares} & {node.name for node in nodes})
+    if twice:
+        raise UsageError(
+            f"{', '.join(twice)} runs already",
+            where="launch.spares",
+            why="a spare stands beside the nodes of the run",
+            hint="name other nodes, or leave it out",
+        )
+    return tuple(replace(spare, slots=recipe.cluster.devices_per_node) for spare in spares)
+
+
 class _At(Exception):
     """A mistake and its column, turned into an error by the reader."""
 

@@ -77,6 +77,18 @@ class Launch(Section):
 
     backend: Literal["local", "ssh", "pdsh"] = "ssh"
     launcher: Literal["torchrun", "deepspeed"] = "torchrun"
+    retries: int = Field(default=0, ge=0)
+    """How often a run is started again by itself from its last good checkpoint."""
+    on: tuple[Literal["node_lost", "ssh", "collective_timeout", "rank_killed"], ...] = Field(
+        default=("node_lost", "ssh", "collective_timeout", "rank_killed"), min_length=1, strict=False
+    )
+    """The reasons for which it is."""
+    spares: tuple[str, ...] = Field(default=(), strict=False)
+    """Nodes that stand in for lost ones, written as `cluster.nodes` are."""
+    elastic: int = Field(default=0, ge=0)
+    """How often torchrun replaces lost ranks by itself, without a new start of the run."""
+    stall: int = Field(default=1800, ge=0)
+    """Seconds without a step after which a run counts as hanging; 0 never."""
 
 
 class Model(Section):
@@ -196,6 +208,7 @@ def contradictions(values: Mapping[str, Any]) -> list[tuple[str, str]]:
             found.append(("cluster.workdir", f"is needed by the {backend} backend"))
     if backend == "pdsh" and launch.get("launcher", Launch().launcher) != "deepspeed":
         found.append(("launch.launcher", "pdsh is DeepSpeed's own multi-node path; use `launcher: deepspeed`"))
+    found += _retry_contradictions(launch, backend)
     if (model.get("path") is None) == (model.get("init") is None):
         found.append(("model", "give exactly one of `path` and `init`"))
     device, precision = DEVICES.get(str(cluster.get("device"))), train.get("precision", Train().precision)
@@ -206,6 +219,18 @@ def contradictions(values: Mapping[str, Any]) -> list[tuple[str, str]]:
         found.append(("train.lora.adapter", "an adapter is for `method: lora`"))
     if train.get("max_steps") == 0:
         found.append(("train.max_steps", "must be at least 1, or -1 for no bound"))
+    return found
+
+
+def _retry_contradictions(launch: Mapping[str, Any], backend: Any) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    if launch.get("spares") and backend in ("local", "slurm"):
+        who = "this machine alone" if backend == "local" else "the nodes that Slurm gives"
+        found.append(("launch.spares", f"the {backend} backend runs on {who}; leave it out"))
+    elif launch.get("spares") and not launch.get("retries"):
+        found.append(("launch.spares", "spares stand in when a run is started again; set launch.retries too"))
+    if launch.get("elastic") and (launch.get("launcher", Launch().launcher) != "torchrun" or backend == "slurm"):
+        found.append(("launch.elastic", "is torchrun's own; use `launcher: torchrun` on local or ssh"))
     return found
 
 
