@@ -132,12 +132,13 @@ class Drill:
         lines = [json.loads(line) for line in text.splitlines() if line.endswith("}")]
         return [line["step"] for line in lines if line["record"] == "step"]
 
-    def saved(self, node: LabNode | None = None) -> int:
-        """The step of the newest good checkpoint on a node; 0 for none."""
-        listed = self.lab.exec(
-            node or self.lab.nodes[0], f"ls {self.run_dir}/output/checkpoint-*/llmctl_checkpoint.json"
-        )
-        return max((int(line.split("checkpoint-")[1].partition("/")[0]) for line in listed.stdout.split()), default=0)
+    def saved(self, *nodes: LabNode) -> int:
+        """The newest step of which all `nodes`, without any those of the run, have a good checkpoint; 0 for none."""
+        found = []
+        for node in nodes or self.lab.nodes[:2]:
+            listed = self.lab.exec(node, f"ls {self.run_dir}/output/checkpoint-*/llmctl_checkpoint.json").stdout
+            found.append({int(line.split("checkpoint-")[1].partition("/")[0]) for line in listed.split()})
+        return max(set.intersection(*found), default=0)
 
     def until_step(self, step: int, seconds: float = 90) -> None:
         """Wait until the run has made `step`."""
