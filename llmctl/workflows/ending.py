@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from llmctl.launch.collect import collect
+from llmctl.launch.failures import Failure
 from llmctl.remote.fanout import Outcome
-from llmctl.run.states import State
+from llmctl.run.folder import RunFolder
+from llmctl.run.records import Progress
+from llmctl.run.states import ENDED, State
 from llmctl.workflows.follow import GRACE, Ending, Watcher
 from llmctl.workflows.live import Live
 from llmctl.workflows.manifest import note_state
@@ -28,6 +31,26 @@ def conclude(live: Live, ending: Ending, watcher: Watcher) -> None:
         lost=list(ending.lost),
         last_step=ending.progress.step,
         last_loss=ending.progress.loss,
+    )
+
+
+def noted_ending(folder: RunFolder) -> Ending | None:
+    """How a run ended, as it was noted; None while it has not."""
+    manifest = folder.read_manifest()
+    if State(manifest["state"]) not in ENDED:
+        return None
+    failure = manifest.get("failure")
+    return Ending(
+        state=State(manifest["state"]),
+        reports={},
+        failure=Failure(**(failure | {"tail": tuple(failure["tail"])})) if failure else None,
+        lost=tuple(manifest.get("lost", ())),
+        progress=Progress(
+            total_steps=manifest.get("total_steps") or 0,
+            step=manifest.get("last_step") or 0,
+            loss=manifest.get("last_loss"),
+            ended=True,
+        ),
     )
 
 

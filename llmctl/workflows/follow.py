@@ -22,6 +22,7 @@ GRACE = 10.0
 """Seconds between SIGTERM and SIGKILL when a run is stopped."""
 SETTLE = 3.0
 """Seconds in which the node that failed first may still tell so, once the first sign of a failure is there."""
+RECORDS = "output/steps.jsonl"
 KEPT = 64 * 1024
 """Characters of each log kept to tell a failure from."""
 
@@ -151,19 +152,26 @@ class Follower:
             self.watcher.note(f"{node} does not answer; trying again for {LOST_AFTER:.0f} s")
             transport.close()
 
-    def _take(self, report: NodeReport) -> None:
+    def know(self, report: NodeReport) -> None:
+        """Take in what a node tells, without telling it."""
         first = self.reports.get(report.node)
         keep_state = first is not None and first.state in (State.FAILED, State.SUCCEEDED, State.LOST)
         self.reports[report.node] = _keep_end(report, first) if keep_state and first else report
         self.offsets.setdefault(report.node, {}).update(report.offsets)
         for name, text in report.texts.items():
-            if name == "output/steps.jsonl":
+            if name == RECORDS:
                 if report.node == self.job.nodes[0]:  # on a shared file system every node sees the same records
                     self.progress.feed(text)
-                    self.watcher.progress(self.progress)
-                continue
-            self.logs[name] = (self.logs.get(name, "") + text)[-KEPT:]
-            self.watcher.lines(label_of(name), text)
+            else:
+                self.logs[name] = (self.logs.get(name, "") + text)[-KEPT:]
+
+    def _take(self, report: NodeReport) -> None:
+        self.know(report)
+        for name, text in report.texts.items():
+            if name != RECORDS:
+                self.watcher.lines(label_of(name), text)
+            elif report.node == self.job.nodes[0]:
+                self.watcher.progress(self.progress)
 
     def _told_elsewhere(self) -> bool:
         tails = (self.logs.get(f"logs/{node}/launcher.log", "") for node in self.job.nodes)

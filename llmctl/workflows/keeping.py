@@ -5,19 +5,22 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from llmctl.errors import UsageError
+from llmctl.launch.supervised import NodeReport
 from llmctl.run.acting import acting, actor
 from llmctl.run.folder import RunFolder
+from llmctl.run.records import Progress
 from llmctl.workflows.ending import conclude
 from llmctl.workflows.follow import Ending, Follower, Watcher
 from llmctl.workflows.live import Live, opened
 
 
-def keep(live: Live, watcher: Watcher) -> Ending:
-    """Follow a run to its end, stop all nodes at the first failure, collect, note what came out. Raises UsageError when
-    another process acts for the run already. KeyboardInterrupt passes through."""
+def keep(live: Live, watcher: Watcher, recent: Sequence[NodeReport] = ()) -> Ending:
+    """Follow a run to its end, stop all nodes at the first failure, collect, note what came out. `recent` is what was
+    told already. Raises UsageError when another process acts for the run already. KeyboardInterrupt passes through."""
     with acting(live.folder) as ours:
         if not ours:
             raise UsageError(
@@ -25,7 +28,11 @@ def keep(live: Live, watcher: Watcher) -> Ending:
                 why=f"process {actor(live.folder) or '?'} holds {live.folder.root}/keeper.lock",
                 hint=f"llmctl logs {live.folder.run_id} -f",
             )
-        ending = Follower(live.job, live.backend, live.transports, live.reconnect, watcher).run()
+        progress = Progress(total_steps=live.folder.read_manifest().get("total_steps") or 0)
+        follower = Follower(live.job, live.backend, live.transports, live.reconnect, watcher, progress=progress)
+        for report in recent:
+            follower.know(report)
+        ending = follower.run()
         conclude(live, ending, watcher)
         return ending
 

@@ -1,0 +1,132 @@
+"""Come back to a run: what happened so far, then its stream to the end. Acts for the run when nobody else does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+from llmctl.errors import UsageError
+from llmctl.launch.supervised import NodeReport
+from llmctl.run.acting import actor
+from llmctl.run.folder import RunFolder
+from llmctl.run.records import Progress
+from llmctl.run.states import State
+from llmctl.workflows.ending import noted_ending
+from llmctl.workflows.follow import INTERVAL, RECORDS, Ending, Watcher, label_of
+from llmctl.workflows.keeping import keep
+from llmctl.workflows.live import Live, opened
+from llmctl.workflows.polling import Answer, Polling, told_so_far
+
+LAST_LINES = 5
+"""Lines of each log that are shown again."""
+
+
+class Attached(Watcher, Protocol):
+    """Who is told what happens, and what happened before."""
+
+    def attempts(self, attempts: Sequence[dict[str, Any]]) -> None:
+        """The restarts so far, as the manifest has them."""
+
+
+def attach(folder: RunFolder, watcher: Attached) -> Ending:
+    """Follow a run to its end, from any machine that has the run folder and can reach its nodes; of a run that has
+    ended, how it ended. A run that nobody acts for is kept, otherwise it is only looked on; KeyboardInterrupt passes
+    through."""
+    again, told = False, 0
+    while True:
+        attempts = folder.read_manifest().get("attempts", [])
+        watcher.attempts(attempts[told:])
+        told = len(attempts)
+        ending = noted_ending(folder)
+        if ending is not None:
+            return ending
+        if State(folder.read_manifest()["state"]) is not State.RUNNING:
+            _await_start(folder, watcher)
+            continue
+        with opened(folder) as (live, errors):
+            for error in errors.values():
+                watcher.note(str(error))
+            recent = [each.value for each in live.backend.status(live.job, live.transports) if each.value]
+            if not again:
+                _show(recent, live, watcher)
+            again = True
+            if actor(folder) is None:
+                try:
+                    return keep(live, watcher, recent)
+                except UsageError:
+                    if actor(folder) is None:
+                        raise
+            look_on(live, watcher, recent)
+
+
+def look_on(live: Live, watcher: Watcher, recent: Sequence[NodeReport]) -> None:
+    """Tell what is new behind `recent`, until the run's end is noted, nobody acts for it any more, or it is started
+    again."""
+    progress = progress_of(live, recent)
+    silent: set[str] = set()
+    known = live.folder.read_manifest()
+
+    def tell(answers: Iterable[Answer]) -> None:
+        for answer in answers:
+            tell_silence(answer, silent, watcher)
+            if answer.value is not None:
+                tell_news(answer.value, live, progress, watcher)
+
+    with Polling(live, told_so_far(recent)) as polling:
+        while actor(live.folder) is not None and _same(known, live.folder.read_manifest()):
+            tell(polling.take(INTERVAL))
+        tell(polling.rest())
+
+
+def progress_of(live: Live, reports: Sequence[NodeReport]) -> Progress:
+    """Where a run stands, from the ends of its records."""
+    progress = Progress(total_steps=live.folder.read_manifest().get("total_steps") or 0)
+    for report in reports:
+        if report.node == live.job.nodes[0]:
+            progress.feed(report.texts.get(RECORDS, ""))
+    return progress
+
+
+def tell_news(report: NodeReport, live: Live, progress: Progress, watcher: Watcher) -> None:
+    """Tell the new lines of one node; its records become progress."""
+    for name, text in report.texts.items():
+        if name != RECORDS:
+            watcher.lines(label_of(name), text)
+        elif report.node == live.job.nodes[0]:  # on a shared file system every node sees the same records
+            progress.feed(text)
+            watcher.progress(progress)
+
+
+def tell_silence(answer: Answer, silent: set[str], watcher: Watcher) -> None:
+    """Tell once that a node does not answer, and once that it does again; `silent` holds those that do not."""
+    if answer.error is not None and answer.item not in silent:
+        silent.add(answer.item)
+        watcher.note(f"{answer.error}\n{answer.item} does not answer; trying again")
+    elif answer.error is None and answer.item in silent:
+        silent.discard(answer.item)
+        watcher.note(f"{answer.item} answers again")
+
+
+def _show(recent: Sequence[NodeReport], live: Live, watcher: Watcher) -> None:
+    for report in recent:
+        for name, text in report.texts.items():
+            if name != RECORDS:
+                watcher.lines(label_of(name), "\n".join(text.splitlines()[-LAST_LINES:]))
+    progress = progress_of(live, recent)
+    if progress.step:
+        watcher.note(f"step {progress.step} of {progress.total_steps} so far")
+        watcher.progress(progress)
+
+
+def _same(before: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Whether a run still runs as it did: not ended, and not started again."""
+    return all(before.get(key) == now.get(key) for key in ("state", "job", "attempts"))
+
+
+def _await_start(folder: RunFolder, watcher: Watcher) -> None:
+    """Wait while another llmctl starts the run."""
+    watcher.note(f"{folder.run_id} is being started")
+    known = folder.read_manifest()["state"]
+    while folder.read_manifest()["state"] == known:
+        time.sleep(INTERVAL)

@@ -1,0 +1,127 @@
+"""Every node of a run asked over and over, each in a thread of its own: a node that is away holds up no other."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Self
+
+from llmctl.errors import LlmctlError
+from llmctl.launch.supervised import FULL, NodeReport
+from llmctl.remote.fanout import Outcome, fan_out
+from llmctl.workflows.follow import INTERVAL
+from llmctl.workflows.live import Live
+
+HELD = 8
+"""Answers that may wait to be taken, a node: a slow reader slows the asking down and fills no memory."""
+
+Answer = Outcome[str, NodeReport]
+
+
+@dataclass
+class Polling:
+    """Asks until the end of its block, in which nobody else may use the connections of `live`. A lost connection is
+    made again."""
+
+    live: Live
+    offsets: Mapping[str, Mapping[str, int]]
+    """Where in each node's files what was not told yet begins."""
+    interval: float = INTERVAL
+    _answers: queue.Queue[Answer | Exception] = field(init=False)
+    _offsets: dict[str, dict[str, int]] = field(init=False)
+    _threads: list[threading.Thread] = field(default_factory=list)
+    _over: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        nodes = self.live.job.nodes
+        self._answers = queue.Queue(HELD * len(nodes))
+        self._offsets = {node: dict(self.offsets.get(node, {})) for node in nodes}
+
+    def __enter__(self) -> Self:
+        for node in self.live.job.nodes:
+            self._threads.append(threading.Thread(target=self._poll, args=(node,), daemon=True, name=f"poll {node}"))
+            self._threads[-1].start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+
+    def take(self, seconds: float) -> list[Answer]:
+        """The answers that have come, at least one unless none comes within `seconds`; those of one node in order."""
+        answers: list[Answer] = []
+        try:
+            answers.append(self._told(self._answers.get(timeout=seconds)))
+            while True:
+                answers.append(self._told(self._answers.get_nowait()))
+        except queue.Empty:
+            return answers
+
+    def rest(self) -> Iterator[Answer]:
+        """Stop asking at intervals; what is left in the nodes' files now."""
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+        yield from self.take(0)
+        todo = list(self.live.job.nodes)
+        while todo:
+            outcomes = fan_out(todo, lambda node: self._ask(node, self._offsets[node]))
+            answers = [outcome.value for outcome in outcomes if outcome.value is not None]
+            for answer in answers:
+                self._note(answer)
+            yield from answers
+            todo = [answer.item for answer in answers if answer.value is not None and more_waits(answer.value)]
+
+    def _poll(self, node: str) -> None:
+        while not self._over.is_set():
+            try:
+                answer = self._ask(node, self._offsets[node])
+            except Exception as error:  # noqa: BLE001 - raised again where the answers are taken
+                self._put(error)
+                return
+            if self._put(answer):
+                self._note(answer)
+            if answer.value is None or not more_waits(answer.value):
+                self._over.wait(self.interval)
+
+    def _ask(self, node: str, offsets: Mapping[str, int]) -> Answer:
+        try:
+            transport = self.live.transports.get(node)
+            if transport is None:
+                transport = self.live.transports[node] = self.live.reconnect(node)
+            return Outcome(node, value=self.live.backend.logs(self.live.job, transport, offsets))
+        except LlmctlError as error:
+            lost = self.live.transports.pop(node, None)
+            if lost is not None:
+                lost.close()
+            return Outcome(node, error=error)
+
+    def _note(self, answer: Answer) -> None:
+        if answer.value is not None:
+            self._offsets[answer.item].update(answer.value.offsets)
+
+    def _put(self, answer: Answer | Exception) -> bool:
+        while not self._over.is_set():
+            try:
+                self._answers.put(answer, timeout=0.2)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    @staticmethod
+    def _told(answer: Answer | Exception) -> Answer:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def more_waits(report: NodeReport) -> bool:
+    """Whether the files of a node hold more than one answer brought."""
+    return any(len(text.encode()) > FULL for text in report.texts.values())
+
+
+def told_so_far(reports: Sequence[NodeReport]) -> dict[str, dict[str, int]]:
+    """Where each node's files go on behind `reports`."""
+    return {report.node: dict(report.offsets) for report in reports}
