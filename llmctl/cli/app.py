@@ -22,6 +22,7 @@ COMMAND_MODULES = (
     "render",
     "run",
     "keep",
+    "attach",
     "lifecycle",
     "report",
     "recipes",

@@ -2,19 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
-
-if TYPE_CHECKING:
-    from llmctl.cli.watching import PlainWatcher
-    from llmctl.workflows.follow import Ending
-    from llmctl.workflows.live import Live
-
-SECOND_CHANCE = 3.0
-"""Seconds after a first Ctrl-C in which a second one cancels the run."""
 
 
 def run(
@@ -52,84 +42,21 @@ def run(
 
         show(work_out(request), texts=False)
         return
+    from llmctl.cli.ending import tell_follow_up
+    from llmctl.cli.leaving import starting, watch
     from llmctl.cli.watching import make_watcher
-
-    watcher = make_watcher()
-    live = begin(request, watcher)
-    try:
-        if detach:
-            _tell_follow_up(live)
-            return
-        _watch(live, watcher)
-    finally:
-        live.close()
-
-
-def _watch(live: Live, watcher: PlainWatcher) -> None:
     from llmctl.workflows.keeping import keep
 
+    watcher = make_watcher()
+    with starting():
+        live = begin(request, watcher)
     try:
-        with watcher:
-            ending = keep(live, watcher)
-    except KeyboardInterrupt:
-        _leave(live, watcher)
-        return
-    _tell_ending(live, ending)
-
-
-def _leave(live: Live, watcher: PlainWatcher) -> None:
-    """The first Ctrl-C: the run goes on, unless a second one follows."""
-    from llmctl.errors import Interrupted, ManyNodeErrors
-    from llmctl.workflows.ending import cancel
-
-    typer.echo(f"\nCtrl-C: the run goes on without you. Once more within {SECOND_CHANCE:.0f} s ends it.")
-    try:
-        time.sleep(SECOND_CHANCE)
-    except KeyboardInterrupt:
-        typer.echo("\nending it on all nodes")
-        outcomes = cancel(live, watcher)
-        errors = [outcome.error for outcome in outcomes if outcome.error]
-        if errors:
-            raise ManyNodeErrors(errors, what="not all nodes could be told to end it") from None
-        raise Interrupted(f"{live.job.run_id} was cancelled", hint=f"llmctl run --resume {live.job.run_id}") from None
-    _tell_follow_up(live)
-
-
-def _tell_follow_up(live: Live) -> None:
-    from llmctl.workflows.keeping import leave_keeper
-
-    run_id = live.job.run_id
-    leave_keeper(live.folder)
-    typer.echo(f"  llmctl status {run_id}\n  llmctl logs {run_id} -f\n  llmctl cancel {run_id}")
-    typer.echo(f"detached; {run_id} goes on")
-
-
-def _tell_ending(live: Live, ending: Ending) -> None:
-    from llmctl.errors import Interrupted, JobFailed, NodeError
-    from llmctl.run.states import State
-
-    run_id = live.job.run_id
-    if ending.state is State.SUCCEEDED:
-        manifest = live.folder.read_manifest()
-        typer.echo(f"SUCCEEDED: {run_id}, {ending.progress.step} steps, last loss {ending.progress.loss or 0:.4f}")
-        typer.echo(f"  records: {live.folder.root}\n  weights: {manifest['output']}")
-        typer.echo(f"  next: llmctl report {run_id} --compare {manifest['reference'] or 'REFERENCE'}")
-        return
-    if ending.state is State.CANCELLED:
-        raise Interrupted(f"{run_id} was cancelled", hint=f"llmctl run --resume {run_id}")
-    if ending.failure is not None:
-        from llmctl.cli.failing import show_failure
-
-        show_failure(ending.failure)
-    if ending.state is State.LOST:
-        raise NodeError(
-            f"{run_id} lost {', '.join(ending.lost)}",
-            hint=f"llmctl check {' '.join(ending.lost)}; then llmctl run --resume {run_id}",
-        )
-    raise JobFailed(
-        f"{run_id} failed",
-        hint=f"llmctl logs {run_id}; when it is mended: llmctl run --resume {run_id}",
-    )
+        if detach:
+            tell_follow_up(live.folder)
+        else:
+            watch(live.folder, watcher, lambda: keep(live, watcher))
+    finally:
+        live.close()
 
 
 def register(app: typer.Typer) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from llmctl.errors import UsageError
 from llmctl.launch.supervised import NodeReport
 from llmctl.run.acting import actor
+from llmctl.run.attempts import read_attempts
 from llmctl.run.folder import RunFolder
 from llmctl.run.records import Progress
 from llmctl.run.states import State
@@ -22,21 +23,15 @@ LAST_LINES = 5
 """Lines of each log that are shown again."""
 
 
-class Attached(Watcher, Protocol):
-    """Who is told what happens, and what happened before."""
-
-    def attempts(self, attempts: Sequence[dict[str, Any]]) -> None:
-        """The restarts so far, as the manifest has them."""
-
-
-def attach(folder: RunFolder, watcher: Attached) -> Ending:
+def attach(folder: RunFolder, watcher: Watcher) -> Ending:
     """Follow a run to its end, from any machine that has the run folder and can reach its nodes; of a run that has
     ended, how it ended. A run that nobody acts for is kept, otherwise it is only looked on; KeyboardInterrupt passes
     through."""
     again, told = False, 0
     while True:
-        attempts = folder.read_manifest().get("attempts", [])
-        watcher.attempts(attempts[told:])
+        attempts = read_attempts(folder.read_manifest())
+        for attempt in attempts[told:]:
+            watcher.note(attempt.line())
         told = len(attempts)
         ending = noted_ending(folder)
         if ending is not None:

@@ -1,0 +1,53 @@
+"""How the end of a run is told, and how one comes back to a run that is left."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from llmctl.run.folder import RunFolder
+    from llmctl.workflows.follow import Ending
+
+
+def tell_ending(folder: RunFolder, ending: Ending) -> None:
+    """Print how a run ended. Raises Interrupted for a cancelled run, NodeError for a lost one, JobFailed for a failed
+    one."""
+    from llmctl.errors import Interrupted, JobFailed, NodeError
+    from llmctl.run.states import State
+
+    run_id = folder.run_id
+    if ending.state is State.SUCCEEDED:
+        manifest = folder.read_manifest()
+        typer.echo(f"SUCCEEDED: {run_id}, {ending.progress.step} steps, last loss {ending.progress.loss or 0:.4f}")
+        typer.echo(f"  records: {folder.root}\n  weights: {manifest['output']}")
+        typer.echo(f"  next: llmctl report {run_id} --compare {manifest['reference'] or 'REFERENCE'}")
+        return
+    if ending.state is State.CANCELLED:
+        raise Interrupted(f"{run_id} was cancelled", hint=f"llmctl run --resume {run_id}")
+    if ending.failure is not None:
+        from llmctl.cli.failing import show_failure
+
+        show_failure(ending.failure)
+    if ending.state is State.LOST:
+        raise NodeError(
+            f"{run_id} lost {', '.join(ending.lost)}",
+            hint=f"llmctl check {' '.join(ending.lost)}; then llmctl run --resume {run_id}",
+        )
+    raise JobFailed(
+        f"{run_id} failed",
+        hint=f"llmctl logs {run_id}; when it is mended: llmctl run --resume {run_id}",
+    )
+
+
+def tell_follow_up(folder: RunFolder, *, err: bool = False) -> None:
+    """Leave somebody in the background who acts for the run, and print the commands to come back to it."""
+    from llmctl.workflows.keeping import leave_keeper
+
+    run_id = folder.run_id
+    leave_keeper(folder)
+    for words in ("attach", "status", "logs -f", "cancel"):
+        verb, _, option = words.partition(" ")
+        typer.echo(f"  llmctl {verb} {run_id} {option}".rstrip(), err=err)
+    typer.echo(f"detached; {run_id} goes on", err=err)
