@@ -60,7 +60,7 @@ def call(
     python = sh_quote(job.python)
     command = (
         f"P=$(command -v {python} || command -v python3) || {{ echo 'no python3' >&2; exit 127; }}; "
-        f'exec "$P" {script} {verb} {" ".join(map(sh_quote, words))}'
+        f'exec "$P" -S -I {script} {verb} {" ".join(map(sh_quote, words))}'
     )
     result = transport.run(command, stdin=stdin, timeout=timeout)
     _, marker, answer = result.stdout.rpartition("\n" + MARKER)
@@ -126,6 +126,8 @@ def cancel(job: Job, transports: Mapping[str, Transport], grace: float) -> list[
 
     def one(node: str) -> int:
         answer = call(transports[node], job, "cancel", job.run_dir, node, str(grace), job.run_id, timeout=grace + 45)
+        if answer.get("container"):
+            raise NodeError("its container cannot be ended", where=node, why=answer["container"])
         if answer["left"]:
             raise NodeError(
                 f"{len(answer['left'])} processes cannot be ended", where=node, why=f"pids {answer['left']}"
