@@ -86,6 +86,10 @@ class NodeError(LlmctlError):
     exit_code = ExitCode.NODE
 
 
+class Unanswered(NodeError):
+    """Nothing comes back from a node's address, not even a refusal."""
+
+
 class ManyNodeErrors(NodeError):
     """Several nodes fail, each in its own way."""
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import paramiko
 
-from llmctl.errors import NodeError
+from llmctl.errors import NodeError, Unanswered
 
 DIAL = 10.0
 """Seconds for a TCP connection."""
@@ -129,7 +129,7 @@ def dial(server: Server) -> socket.socket:
         ) from error
     except OSError as error:
         late = isinstance(error, TimeoutError)
-        raise NodeError(
+        raise Unanswered(
             "it cannot be reached",
             where=server.node,
             why=f"{server.place} did not answer within {DIAL:g} s" if late else f"{server.place}: {error}",

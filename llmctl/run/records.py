@@ -18,6 +18,13 @@ class Progress:
     seconds_per_step: float | None = None
     """Moving mean, the newest step weighing a tenth."""
     ended: bool = False
+    from_step: int | None = None
+    """The step that the last start continued from; None before its first record."""
+
+    @property
+    def started(self) -> bool:
+        """Whether training has begun."""
+        return self.from_step is not None
 
     def feed(self, text: str) -> None:
         """Take in whole lines; a line that is no record is passed over."""
@@ -28,6 +35,7 @@ class Progress:
                 continue
             if record.get("record") == "run":
                 self.total_steps, self.step, self.ended = record["total_steps"], record["resumed_from_step"], False
+                self.from_step = self.step
             elif record.get("record") == "step":
                 self._step(record["step"], record["loss"], record.get("step_seconds"), record.get("tokens"))
             elif record.get("record") == "end":

@@ -14,10 +14,11 @@ from llmctl.run.folder import RunFolder
 from llmctl.run.records import Progress
 from llmctl.run.states import State
 from llmctl.workflows.ending import noted_ending
-from llmctl.workflows.follow import INTERVAL, RECORDS, Ending, Watcher, label_of
+from llmctl.workflows.follow import Ending, Watcher, label_of
 from llmctl.workflows.keeping import keep
 from llmctl.workflows.live import Live, opened
-from llmctl.workflows.polling import Answer, Polling, told_so_far
+from llmctl.workflows.mirror import RECORDS
+from llmctl.workflows.polling import INTERVAL, Answer, Polling, told_so_far
 
 LAST_LINES = 5
 """Lines of each log that are shown again."""

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from llmctl.launch.backends import Backend
-from llmctl.launch.failures import Failure, first_failure
-from llmctl.launch.supervised import Job, NodeReport
+from llmctl.errors import LlmctlError, Unanswered
+from llmctl.launch.failures import ECHO, Failure, first_failure, reason_of
+from llmctl.launch.supervised import NodeReport
 from llmctl.remote.fanout import fan_out
-from llmctl.remote.transport import Transport
+from llmctl.run.attempts import Reason
 from llmctl.run.records import Progress
 from llmctl.run.states import ENDED, State
+from llmctl.workflows.live import Live
+from llmctl.workflows.mirror import RECORDS, Mirror
+from llmctl.workflows.polling import INTERVAL, Answer, Polling
+from llmctl.workflows.silence import LONGEST_ROUND, LOST_AFTER, Silence
 
-INTERVAL = 1.0
-LOST_AFTER = 30.0
-"""Seconds without an answer after which a node counts as lost."""
 GRACE = 10.0
 """Seconds between SIGTERM and SIGKILL when a run is stopped."""
 SETTLE = 3.0
 """Seconds in which the node that failed first may still tell so, once the first sign of a failure is there."""
-RECORDS = "output/steps.jsonl"
+QUIET = 5.0
+"""Seconds without an answer after which a node counts as silent."""
 KEPT = 64 * 1024
 """Characters of each log kept to tell a failure from."""
 
@@ -42,115 +44,71 @@ class Watcher(Protocol):
 
 @dataclass
 class Ending:
-    """How a run ended."""
+    """How a run, or an attempt of it, ended."""
 
     state: State
     reports: dict[str, NodeReport]
     failure: Failure | None = None
     lost: tuple[str, ...] = ()
     progress: Progress = field(default_factory=Progress)
+    reason: Reason | None = None
+    """Why it failed."""
+    why: str = ""
+    """Why it is not started again, or could not be; empty where nothing was to be tried."""
 
 
-Reconnect = Callable[[str], Transport]
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """How a run is judged, from its recipe."""
+
+    elastic: bool = False
+    """Torchrun replaces lost ranks by itself: only the end of its launcher is a failure."""
+    stall: float = 0
+    """Seconds without a step after which a run hangs; 0: never."""
+    end_stalled: bool = False
+    """A run that hangs is ended, to be started again."""
 
 
 @dataclass
 class Follower:
-    """Everything that following needs to remember between two rounds."""
+    """Everything that following needs to remember between two looks."""
 
-    job: Job
-    backend: Backend
-    transports: dict[str, Transport]
-    reconnect: Reconnect
+    live: Live
     watcher: Watcher
-    offsets: dict[str, dict[str, int]] = field(default_factory=dict)
+    patience: Patience = Patience()
     logs: dict[str, str] = field(default_factory=dict)
     reports: dict[str, NodeReport] = field(default_factory=dict)
-    answered: dict[str, float] = field(default_factory=dict)
+    offsets: dict[str, dict[str, int]] = field(default_factory=dict)
     progress: Progress = field(default_factory=Progress)
+    silence: Silence = field(default_factory=Silence)
+    errors: dict[str, LlmctlError] = field(default_factory=dict)
+    """Why a node gave no answer when it was asked last."""
+    heard: dict[str, float] = field(default_factory=dict)
+    """When each node answered last."""
     sign: float | None = None
     """When the first sign of a failure was seen."""
+    idle: float = 0.0
+    """Seconds since the last step in which the first node answered."""
+
+    def __post_init__(self) -> None:
+        self.mirror = Mirror(self.live)
 
     def run(self) -> Ending:
         """Follow to the end. KeyboardInterrupt passes through: whoever catches it detaches or cancels."""
-        self.answered = dict.fromkeys(self.job.nodes, time.monotonic())
-        while True:
-            started = time.monotonic()
-            self.round()
-            ending = self.ending()
-            if ending is not None:
-                return ending
-            time.sleep(max(0.0, INTERVAL - (time.monotonic() - started)))
-
-    def round(self) -> None:
-        """Ask every node once."""
-        for outcome in fan_out(self.job.nodes, self._ask):
-            node = outcome.item
-            if outcome.value is None:
-                self._unanswered(node)
-                continue
-            self.answered[node] = time.monotonic()
-            self._take(outcome.value)
-
-    def ending(self) -> Ending | None:
-        """Whether it is over, seen from the last round; stops the other nodes after a failure."""
-        now = time.monotonic()
-        lost = tuple(node for node, last in self.answered.items() if now - last > LOST_AFTER)
-        starters = self.backend.starters(self.job)
-        states = [self.reports[node].state for node in starters if node in self.reports]
-        if lost:
-            self.watcher.note(f"no answer from {', '.join(lost)} for {LOST_AFTER:.0f} s; stopping the others")
-            self.stop(spare=lost)
-            return self._end(State.LOST, lost=lost)
-        if len(states) == len(starters) and all(state is State.SUCCEEDED for state in states):
-            return self._end(State.SUCCEEDED)
-        if any(state is State.CANCELLED for state in states):
-            self.stop()
-            return self._end(State.CANCELLED)
-        if State.LOST in states:
-            self.stop()
-            return self._end(State.LOST, lost=tuple(n for n in starters if self.reports[n].state is State.LOST))
-        errors = [error for report in self.reports.values() for error in report.errors]
-        # A rank that was asked to stop did so; whether that was a cancel, its supervisor tells.
-        failed = State.FAILED in states or any(error.get("type") != "Stopped" for error in errors)
-        if self.sign is None and (failed or self._told_elsewhere()):
-            self.sign = now
-        if self.sign is not None and (now - self.sign > SETTLE or all(state in ENDED for state in states)):
-            self.watcher.note("a failure; stopping every node")
-            self.stop()
-            return self._end(State.FAILED)
-        return None
-
-    def stop(self, spare: tuple[str, ...] = ()) -> None:
-        """End the run's processes on all nodes but `spare`; then hear once more what they have to tell."""
-        away = [node for node in self.job.nodes if node not in self.transports and node not in spare]
-        for found in fan_out(away, self.reconnect):
-            if found.value is not None:
-                self.transports[found.item] = found.value
-            else:
-                self.watcher.note(f"{found.error}\nit was not told to stop: llmctl cancel {self.job.run_id}")
-        reachable = {node: each for node, each in self.transports.items() if node not in spare}
-        for ended in self.backend.cancel(self.job, reachable, GRACE):
-            if ended.error:
-                self.watcher.note(str(ended.error))
-        for outcome in fan_out([n for n in self.job.nodes if n in reachable], self._ask):
-            if outcome.value is not None:
-                self._take(outcome.value)
-
-    def _end(self, state: State, lost: tuple[str, ...] = ()) -> Ending:
-        failure = first_failure(self.reports, self.logs) if state in (State.FAILED, State.LOST) else None
-        return Ending(state=state, reports=self.reports, failure=failure, lost=lost, progress=self.progress)
-
-    def _ask(self, node: str) -> NodeReport:
-        if node not in self.transports:
-            self.transports[node] = self.reconnect(node)
-        return self.backend.logs(self.job, self.transports[node], self.offsets.get(node, {}))
-
-    def _unanswered(self, node: str) -> None:
-        transport = self.transports.pop(node, None)
-        if transport is not None:
-            self.watcher.note(f"{node} does not answer; trying again for {LOST_AFTER:.0f} s")
-            transport.close()
+        last = time.monotonic()
+        self.heard = dict.fromkeys(self.live.job.nodes, last)
+        with Polling(self.live, self.offsets) as polling:
+            while True:
+                step = (self.progress.started, self.progress.step)
+                for answer in polling.take(INTERVAL):
+                    self.take(answer)
+                now = time.monotonic()
+                self._judge_silence(now, now - last, stepped=step != (self.progress.started, self.progress.step))
+                last = now
+                state = self.seen(now)
+                if state is not None:
+                    break
+        return self._ended(state)
 
     def know(self, report: NodeReport) -> None:
         """Take in what a node tells, without telling it."""
@@ -160,22 +118,163 @@ class Follower:
         self.offsets.setdefault(report.node, {}).update(report.offsets)
         for name, text in report.texts.items():
             if name == RECORDS:
-                if report.node == self.job.nodes[0]:  # on a shared file system every node sees the same records
+                if report.node == self.live.job.nodes[0]:  # on a shared file system every node sees the same records
                     self.progress.feed(text)
+                    self.mirror.take(text, report.offsets[name])
             else:
                 self.logs[name] = (self.logs.get(name, "") + text)[-KEPT:]
 
-    def _take(self, report: NodeReport) -> None:
-        self.know(report)
-        for name, text in report.texts.items():
+    def take(self, answer: Answer) -> None:
+        """Take in and tell what a node answered."""
+        node = answer.item
+        if answer.value is None:
+            if answer.error is not None:
+                self.errors[node] = answer.error
+            return
+        self.errors.pop(node, None)
+        self.heard[node] = time.monotonic()
+        self.know(answer.value)
+        for name, text in answer.value.texts.items():
             if name != RECORDS:
                 self.watcher.lines(label_of(name), text)
-            elif report.node == self.job.nodes[0]:
+            elif node == self.live.job.nodes[0]:
                 self.watcher.progress(self.progress)
 
+    def stop(self, spare: Collection[str] = ()) -> tuple[str, ...]:
+        """End the run's processes on all nodes but `spare`; then hear once more what they have to tell. Gives the nodes
+        that could not be told."""
+        job, transports = self.live.job, self.live.transports
+        away = [node for node in job.nodes if node not in transports and node not in spare]
+        untold = []
+        for found in fan_out(away, self.live.reconnect):
+            if found.value is not None:
+                transports[found.item] = found.value
+            elif found.error is not None:
+                untold.append(found.item)
+                self.errors[found.item] = found.error
+        reachable = {node: each for node, each in list(transports.items()) if node not in spare}
+        for ended in self.live.backend.cancel(job, reachable, GRACE):
+            if ended.error:
+                untold.append(ended.item)
+                self.watcher.note(str(ended.error))
+        asked = [node for node in job.nodes if node in reachable and node not in untold]
+        offsets = self.offsets
+        for outcome in fan_out(asked, lambda node: self.live.backend.logs(job, reachable[node], offsets.get(node, {}))):
+            self.take(outcome)
+        return tuple(untold)
+
+    def _judge_silence(self, now: float, took: float, *, stepped: bool) -> None:
+        nodes = self.live.job.nodes
+        answering = {node for node in nodes if node not in self.errors and now - self.heard[node] < QUIET}
+        before, alone = set(self.silence.seconds), self.silence.alone
+        self.silence.round(nodes, answering, took, stepped=stepped)
+        if self.silence.alone and not alone:
+            self.watcher.note("no node answers; is this machine's network away? the run goes on, trying again")
+        elif not self.silence.alone:
+            for node in sorted(set(self.silence.seconds) - before):
+                self.watcher.note(f"{node} does not answer; trying again for {LOST_AFTER:.0f} s")
+            for node in sorted(before - set(self.silence.seconds)):
+                self.watcher.note(f"{node} answers again")
+        if stepped or not self.progress.started or self.progress.ended:
+            self.idle = 0.0
+        elif nodes[0] in answering:
+            was = self.idle
+            self.idle += min(took, LONGEST_ROUND)
+            if self.patience.stall and was <= self.patience.stall < self.idle:
+                self.watcher.note(f"no step for {self.idle:.0f} s: does a rank hang? (launch.stall)")
+
+    def seen(self, now: float) -> State | None:
+        """The state that the run is in, once it is over; None before."""
+        starters = self.live.backend.starters(self.live.job)
+        states = {node: self.reports[node].state for node in starters if node in self.reports}
+        lost = self.silence.lost
+        done = [node for node, state in states.items() if state is State.SUCCEEDED]
+        if set(starters) <= {*done, *lost} and starters[0] in done:
+            return State.SUCCEEDED
+        if lost or State.LOST in states.values():
+            return State.LOST
+        if State.CANCELLED in states.values():
+            return State.CANCELLED
+        errors = [error for report in self.reports.values() for error in report.errors]
+        # A rank that was asked to stop did so; whether that was a cancel, its supervisor tells.
+        told = any(error.get("type") != "Stopped" for error in errors) and not self.patience.elastic
+        if self.sign is None and (told or State.FAILED in states.values() or self._told_elsewhere()):
+            self.sign = now
+        over = len(states) == len(starters) and all(state in ENDED for state in states.values())
+        if self.sign is not None and (now - self.sign > SETTLE or over):
+            return State.FAILED
+        return State.FAILED if self._hangs() else None
+
+    def _hangs(self) -> bool:
+        return self.patience.end_stalled and 0 < self.patience.stall < self.idle
+
+    def _ended(self, state: State) -> Ending:
+        """Stop what still runs, and say how it ended."""
+        lost = self.silence.lost
+        if state is State.SUCCEEDED:
+            if lost:
+                self.watcher.note(f"{', '.join(lost)} did not answer at the end; all others succeeded")
+            return self._end(state, lost=lost)
+        if state is State.CANCELLED:
+            self.stop()
+            return self._end(state)
+        if lost:
+            self.watcher.note(f"no answer from {', '.join(lost)} for {LOST_AFTER:.0f} s; stopping the others")
+            self.stop(spare=lost)
+            refused = [node for node in lost if not isinstance(self.errors.get(node), Unanswered)]
+            return self._end(State.LOST, lost=lost, refused=refused)
+        self.watcher.note("a failure; stopping every node")
+        away = self.stop()
+        gone = tuple(node for node, each in self.reports.items() if each.state is State.LOST)
+        if gone:
+            return self._end(State.LOST, lost=gone)
+        failure = first_failure(self.reports, self.logs)
+        if away and (failure is None or ECHO.search(failure.message)):
+            # The others miss somebody: is it a node that went down?
+            lost = self._await(away)
+            if lost:
+                return self._end(State.LOST, lost=lost)
+        if self._hangs() and (failure is None or failure.rank is None):
+            return self._hung()
+        return self._end(State.FAILED)
+
+    def _await(self, away: Collection[str]) -> tuple[str, ...]:
+        """Ask nodes that were away when the run was stopped until they answer or count as lost, which those do too
+        that have forgotten their supervisor; those that answer are stopped as well."""
+        nodes, deadline = tuple(away), time.monotonic() + LOST_AFTER
+        while nodes and time.monotonic() < deadline:
+            nodes = tuple(each.item for each in fan_out(nodes, self.live.reached) if each.value is None)
+            time.sleep(INTERVAL if nodes else 0)
+        self.stop(spare=nodes)
+        gone = [node for node in away if node in self.reports and self.reports[node].state is State.LOST]
+        return tuple(node for node in self.live.job.nodes if node in nodes or node in gone)
+
+    def _hung(self) -> Ending:
+        first = self.live.job.nodes[0]
+        what = f"no step for {self.idle:.0f} s: a rank hangs"
+        tail = tuple(self.logs.get(f"logs/{first}/rank0.log", "").splitlines()[-8:])
+        ending = self._end(State.FAILED)
+        return replace(
+            ending,
+            failure=Failure(node=first, rank=None, exit_code=None, message=what, tail=tail),
+            reason=Reason.COLLECTIVE_TIMEOUT,
+        )
+
+    def _end(self, state: State, lost: tuple[str, ...] = (), refused: Collection[str] = ()) -> Ending:
+        failed = state in (State.FAILED, State.LOST)
+        failure = first_failure(self.reports, self.logs) if failed else None
+        return Ending(
+            state=state,
+            reports=self.reports,
+            failure=failure,
+            lost=lost,
+            progress=self.progress,
+            reason=reason_of(failure, self.logs, lost=lost, refused=refused) if failed else None,
+        )
+
     def _told_elsewhere(self) -> bool:
-        tails = (self.logs.get(f"logs/{node}/launcher.log", "") for node in self.job.nodes)
-        return any(self.backend.failure_in(line) for tail in tails for line in tail.splitlines())
+        tails = (self.logs.get(f"logs/{node}/launcher.log", "") for node in self.live.job.nodes)
+        return any(self.live.backend.failure_in(line) for tail in tails for line in tail.splitlines())
 
 
 def _keep_end(report: NodeReport, first: NodeReport) -> NodeReport:

@@ -29,7 +29,7 @@ def keep(live: Live, watcher: Watcher, recent: Sequence[NodeReport] = ()) -> End
                 hint=f"llmctl logs {live.folder.run_id} -f",
             )
         progress = Progress(total_steps=live.folder.read_manifest().get("total_steps") or 0)
-        follower = Follower(live.job, live.backend, live.transports, live.reconnect, watcher, progress=progress)
+        follower = Follower(live, watcher, progress=progress)
         for report in recent:
             follower.know(report)
         ending = follower.run()

@@ -19,9 +19,10 @@ from llmctl.run.index import IndexEntry, entries, find_run
 from llmctl.run.records import Progress
 from llmctl.run.states import ENDED, State
 from llmctl.workflows import ending as concluding
-from llmctl.workflows.follow import GRACE, INTERVAL, Ending, Watcher, label_of, state_of
+from llmctl.workflows.follow import GRACE, Ending, Watcher, label_of, state_of
 from llmctl.workflows.live import Live, opened
 from llmctl.workflows.manifest import note_state
+from llmctl.workflows.polling import INTERVAL
 from llmctl.workflows.render import runs_folder
 
 

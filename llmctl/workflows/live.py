@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from llmctl.errors import LlmctlError, ManyNodeErrors
 from llmctl.launch.backends import BACKENDS, Backend
 from llmctl.launch.supervised import Job
 from llmctl.recipe.hosts import Node
 from llmctl.remote.connect import connect, connect_all
+from llmctl.remote.fanout import Outcome
 from llmctl.remote.local import LocalTransport
 from llmctl.remote.transport import Transport
 from llmctl.run.folder import RunFolder
@@ -37,14 +38,28 @@ class Live:
         (node,) = (node for node in self.nodes if node.name == name)
         return LocalTransport(node) if self.local else connect(node, user=self.login["user"], port=self.login["port"])
 
+    def reached(self, name: str) -> Transport:
+        """The connection to a node of the run, made anew when there is none."""
+        if name not in self.transports:
+            self.transports[name] = self.reconnect(name)
+        return self.transports[name]
+
     def close(self) -> None:
         """Close all connections."""
         for transport in self.transports.values():
             transport.close()
 
 
+class Connecting(Protocol):
+    """Opens connections to nodes; each has its own outcome."""
+
+    def __call__(
+        self, nodes: Sequence[Node], *, user: str | None, port: int | None
+    ) -> list[Outcome[Node, Transport]]: ...
+
+
 @contextmanager
-def opened(folder: RunFolder) -> Iterator[tuple[Live, dict[str, LlmctlError]]]:
+def opened(folder: RunFolder, connecting: Connecting = connect_all) -> Iterator[tuple[Live, dict[str, LlmctlError]]]:
     """A run with connections to those of its nodes that can be reached, and the errors of the others."""
     job, nodes, manifest = read_job(folder)
     errors: dict[str, LlmctlError] = {}
@@ -53,7 +68,7 @@ def opened(folder: RunFolder) -> Iterator[tuple[Live, dict[str, LlmctlError]]]:
     if local:
         transports = {node.name: LocalTransport(node) for node in nodes}
     else:
-        for outcome in connect_all(nodes, user=manifest["login"]["user"], port=manifest["login"]["port"]):
+        for outcome in connecting(nodes, user=manifest["login"]["user"], port=manifest["login"]["port"]):
             if outcome.value is not None:
                 transports[outcome.item.name] = outcome.value
             elif outcome.error is not None:

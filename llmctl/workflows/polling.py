@@ -11,9 +11,11 @@ from typing import Self
 from llmctl.errors import LlmctlError
 from llmctl.launch.supervised import FULL, NodeReport
 from llmctl.remote.fanout import Outcome, fan_out
-from llmctl.workflows.follow import INTERVAL
+from llmctl.remote.transport import Transport
 from llmctl.workflows.live import Live
 
+INTERVAL = 1.0
+"""Seconds between two questions to a node."""
 HELD = 8
 """Answers that may wait to be taken, a node: a slow reader slows the asking down and fills no memory."""
 
@@ -86,15 +88,14 @@ class Polling:
                 self._over.wait(self.interval)
 
     def _ask(self, node: str, offsets: Mapping[str, int]) -> Answer:
+        transport: Transport | None = None
         try:
-            transport = self.live.transports.get(node)
-            if transport is None:
-                transport = self.live.transports[node] = self.live.reconnect(node)
+            transport = self.live.reached(node)
             return Outcome(node, value=self.live.backend.logs(self.live.job, transport, offsets))
         except LlmctlError as error:
-            lost = self.live.transports.pop(node, None)
-            if lost is not None:
-                lost.close()
+            if transport is not None and self.live.transports.get(node) is transport:
+                del self.live.transports[node]
+                transport.close()
             return Outcome(node, error=error)
 
     def _note(self, answer: Answer) -> None:

@@ -48,7 +48,9 @@ def test_a_failure_of_a_detached_run_is_acted_on_and_collected(lab: Lab, tmp_pat
     keeper = until(lambda: actor(RunFolder(run)))
     assert Path(f"/proc/{keeper}/fd/0").resolve() == Path("/dev/null")
     assert Path(f"/proc/{keeper}/stat").read_text().rpartition(")")[2].split()[3] == str(keeper), "a session of its own"
-    until(lambda: '"record": "step"' in (lab.read(lab.nodes[0], f"/tmp/llmctl/runs/{run.name}/output/steps.jsonl") or ""))
+
+    records = f"/tmp/llmctl/runs/{run.name}/output/steps.jsonl"
+    until(lambda: '"record": "step"' in (lab.read(lab.nodes[0], records) or ""))
     victim = next(
         line
         for line in lab.exec(lab.nodes[1], "ps -eo pid,args").stdout.splitlines()

@@ -1,0 +1,49 @@
+"""Which silent nodes count as lost."""
+
+from __future__ import annotations
+
+from llmctl.workflows.silence import Silence
+
+NODES = ("a", "b")
+
+
+def test_a_node_is_lost_when_it_alone_is_silent_for_long() -> None:
+    silence = Silence()
+    for _ in range(3):
+        silence.round(NODES, {"a"}, 10, stepped=False)
+        assert silence.lost == ()
+    silence.round(NODES, {"a"}, 10, stepped=False)
+    assert silence.lost == ("b",)
+    silence.round(NODES, {"a", "b"}, 1, stepped=False)
+    assert silence.lost == ()
+
+
+def test_a_step_shows_that_the_ranks_of_a_silent_node_live() -> None:
+    silence = Silence()
+    for turn in range(100):
+        silence.round(NODES, {"a"}, 10, stepped=turn % 3 == 0)
+        assert silence.lost == ()
+
+
+def test_when_all_are_silent_this_machine_is_away() -> None:
+    silence = Silence()
+    for _ in range(100):
+        silence.round(NODES, set(), 10, stepped=False)
+        assert silence.alone
+        assert silence.lost == ()
+    silence.round(NODES, {"a"}, 10, stepped=False)
+    assert not silence.alone
+    assert silence.lost == (), "it is given the time that the others had"
+
+
+def test_a_sleep_of_this_machine_loses_no_node() -> None:
+    silence = Silence()
+    silence.round(NODES, {"a"}, 3600, stepped=False)
+    assert silence.lost == ()
+
+
+def test_a_spare_that_answers_shows_that_a_lone_node_is_lost() -> None:
+    silence = Silence()
+    for _ in range(4):
+        silence.round(("a",), set(), 10, witnessed=True, stepped=False)
+    assert silence.lost == ("a",)
