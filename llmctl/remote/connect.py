@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import getpass
+import socket
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import paramiko
@@ -14,7 +14,7 @@ import paramiko
 from llmctl.errors import NodeError, UsageError
 from llmctl.recipe.hosts import Node
 from llmctl.remote.fanout import Outcome, fan_out
-from llmctl.remote.handshake import Server, dial, shake_hands
+from llmctl.remote.handshake import Server, Socket, dial, shake_hands
 from llmctl.remote.hostkeys import HostKey, Trusted, changed_key, host_label, trusted, unknown_key
 from llmctl.remote.inventory import Entry, load_inventory
 from llmctl.remote.login import Credentials, log_in
@@ -127,15 +127,25 @@ def open_all(
     nodes: Sequence[Node], *, user: str | None = None, port: int | None = None
 ) -> list[Outcome[Node, SshTransport]]:
     """`connect_all` with connections that can also stream."""
+    _, one = opener(nodes, user, port)
+    return fan_out(nodes, lambda node: one(node, None))
+
+
+def opener(
+    nodes: Sequence[Node], user: str | None, port: int | None
+) -> tuple[dict[int, Target], Callable[[Node, socket.socket | None], SshTransport]]:
+    """Where the nodes are, by the identity of each, and what opens a connection to one, on a TCP connection if that is
+    there already."""
     inventory, config, known = load_inventory(), read_ssh_config(), trusted()
     targets = {id(node): resolve(node, user=user, port=port, inventory=inventory, config=config) for node in nodes}
     ways = _open_ways([jump for node in nodes if (jump := targets[id(node)].jump)])
 
-    def one(node: Node) -> SshTransport:
+    def one(node: Node, dialled: socket.socket | None) -> SshTransport:
         target = targets[id(node)]
-        return open_target(target, known=known, way=_way(ways[target.jump], target) if target.jump else None)
+        way = _way(ways[target.jump], target) if target.jump else None
+        return open_target(target, known=known, way=way, dialled=dialled)
 
-    return fan_out(nodes, one)
+    return targets, one
 
 
 def _open_ways(jumps: Sequence[str]) -> dict[str, Outcome[str, Way]]:
@@ -165,15 +175,17 @@ def open_target(
     verify: Verify | None = None,
     known: Trusted | None = None,
     way: Way | None = None,
+    dialled: socket.socket | None = None,
 ) -> SshTransport:
     """Open a connection to a resolved target; see `connect`. `known` is what is trusted, where it was read before;
-    `way` is a jump host that is open already, which is let go of when the connection ends."""
+    `way` is a jump host that is open already, which is let go of when the connection ends; `dialled` is a TCP
+    connection to it."""
     known = known or trusted()
     if way is None and target.jump:
         way = Way(connect(jump_node(target.jump)))
     transport: paramiko.Transport | None = None
     try:
-        transport = _shake_hands(target, way, known)
+        transport = _shake_hands(target, way, known, dialled)
         if verify is not None:
             verify(target, _server_key(transport))
         else:
@@ -228,10 +240,23 @@ def _server_key(transport: paramiko.Transport) -> HostKey:
     return HostKey(key.get_name(), key.get_base64())
 
 
-def _shake_hands(target: Target, way: Way | None, known: Trusted) -> paramiko.Transport:
+def _shake_hands(
+    target: Target, way: Way | None, known: Trusted, dialled: socket.socket | None = None
+) -> paramiko.Transport:
     """Ask first for the kind of key that was verified, so that a second kind is not taken for a changed key."""
-    server = Server(node=target.node.name, user=target.user, address=target.address, port=target.port)
+    server = server_of(target)
     kinds = {key.kind for key in known(known_labels(target))[0]}
     signatures = {f"rsa-sha2-{bits}" for bits in (256, 512)} if "ssh-rsa" in kinds else set()
-    stream = partial(way.open_stream, target.address, target.port) if way else partial(dial, server)
+    first = [dialled] if dialled else []
+
+    def stream() -> Socket:
+        if first:
+            return first.pop()
+        return way.open_stream(target.address, target.port) if way else dial(server)
+
     return shake_hands(server, stream, kinds | signatures)
+
+
+def server_of(target: Target) -> Server:
+    """What is dialled, and named in errors."""
+    return Server(node=target.node.name, user=target.user, address=target.address, port=target.port)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import queue
+import threading
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -50,3 +53,74 @@ def fan_out(
         return [future.result() for future in futures]
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def first_come(
+    items: Iterable[K],
+    work: Callable[[K], T],
+    *,
+    patience: Callable[[float | None], float],
+    late: Callable[[K, float], LlmctlError],
+    drop: Callable[[T], None],
+    limit: int = 64,
+) -> list[Outcome[K, T]]:
+    """As `fan_out`, without waiting for who is much later than the others. `patience` gives how many seconds after the
+    start to wait, from the seconds after which the last value came (None: none has). An item that is late gets the
+    error that `late` makes of it and of those seconds; what comes of it all the same goes to `drop`."""
+    todo = list(items)
+    waiting = queue.SimpleQueue[int]()
+    for index in range(len(todo)):
+        waiting.put(index)
+    came = queue.SimpleQueue[tuple[int, Outcome[K, T] | Exception]]()
+    over = threading.Event()
+
+    def serve() -> None:
+        while not over.is_set():
+            try:
+                index = waiting.get_nowait()
+            except queue.Empty:
+                return
+            try:
+                outcome: Outcome[K, T] | Exception = Outcome(todo[index], value=work(todo[index]))
+            except LlmctlError as error:
+                outcome = Outcome(todo[index], error=error)
+            except Exception as error:  # noqa: BLE001 - raised again in the thread that called
+                outcome = error
+            came.put((index, outcome))
+            if over.is_set():
+                _drop_all(came, drop)
+
+    # Not a pool: the interpreter would wait for its threads at the end of the process.
+    for _ in range(min(limit, len(todo))):
+        threading.Thread(target=serve, daemon=True).start()
+    started, newest = time.monotonic(), None
+    outcomes: dict[int, Outcome[K, T]] = {}
+    while len(outcomes) < len(todo):
+        left = started + patience(newest) - time.monotonic()
+        try:
+            index, outcome = came.get(timeout=max(0.0, left))
+        except queue.Empty:
+            if left <= 0:
+                break
+            continue
+        if isinstance(outcome, Exception):
+            over.set()
+            raise outcome
+        if outcome.value is not None:
+            newest = time.monotonic() - started
+        outcomes[index] = outcome
+    over.set()
+    if len(outcomes) < len(todo):
+        _drop_all(came, drop)
+    waited = time.monotonic() - started
+    return [outcomes.get(i) or Outcome(item, error=late(item, waited)) for i, item in enumerate(todo)]
+
+
+def _drop_all(came: queue.SimpleQueue[tuple[int, Outcome[K, T] | Exception]], drop: Callable[[T], None]) -> None:
+    while True:
+        try:
+            _, outcome = came.get_nowait()
+        except queue.Empty:
+            return
+        if isinstance(outcome, Outcome) and outcome.value is not None:
+            drop(outcome.value)
