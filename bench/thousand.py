@@ -86,7 +86,8 @@ class Absent:
             "activation_error": None,
             "resolve": {name: [self.village.addresses[name]] for name in request["resolve"]},
             "connect": {each["peer"]: None for each in request.get("connect") or []},
-            "listen": {"came": len(self.village.nodes) - 1, "error": None},
+            "tried": {each["peer"]: dict.fromkeys(each["try"]) for each in request.get("connect") or []},
+            "listen": {"came": 1, "error": None, "held": (request.get("listen") or {}).get("hold", [])},
             "port": None,
         }
 

@@ -115,10 +115,10 @@ def fold_ports(ports: Sequence[int]) -> str:
 def _shut(told: Mapping[str, Any], between: Mapping[str, Any] | None) -> str:
     """The failed ports in words; the ephemeral range by its name where no sample of it got through."""
     failed = {int(port) for port in told["failed"]}
-    named = set(RENDEZVOUS) | {port for port in failed if port in hccl_ports({})}
+    named = {*RENDEZVOUS, *hccl_ports({})}
     low, high = (between["low"], between["high"]) if between else (1, 0)
     samples = {port for port in told["tried"] if low <= port <= high and port not in named}
     if not samples or not samples <= failed:
         return fold_ports(list(failed))
     rest = fold_ports(list(failed - samples))
-    return f"{rest}{' and ' * bool(rest)}the ephemeral ports {low}-{high}"
+    return f"{rest}{' and ' * bool(rest)}all {len(samples)} that were tried of the ephemeral ports {low}-{high}"

@@ -215,7 +215,11 @@ def check_words(
         for node in nodes:
             watch(node.name, "connecting")
         login = recipe.cluster if recipe else None
-        for outcome in connect_all(nodes, user=login.user if login else None, port=login.port if login else None):
+        try:
+            outcomes = connect_all(nodes, user=login.user if login else None, port=login.port if login else None)
+        except KeyboardInterrupt:
+            return _given_up(question, nodes)
+        for outcome in outcomes:
             if outcome.value is not None:
                 transports[outcome.item.name] = outcome.value
             elif outcome.error is not None:
@@ -232,6 +236,14 @@ def check_words(
         for transport in transports.values():
             transport.close()
     return replace(checked, nodes=tuple(nodes), errors=errors | checked.errors)
+
+
+def _given_up(question: Question, nodes: Sequence[Node]) -> CheckResult:
+    """Ctrl-C came before all nodes were reached, and none was asked."""
+    errors: dict[str, LlmctlError] = {
+        node.name: NodeError("was not read: interrupted while connecting", where=node.name) for node in nodes
+    }
+    return CheckResult(question=question, nodes=tuple(nodes), facts=(), findings=(), errors=errors, interrupted=True)
 
 
 def _with_collective(

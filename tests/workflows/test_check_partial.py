@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +18,7 @@ from llmctl.recipe.hosts import Node
 from llmctl.recipe.schema import Recipe
 from llmctl.remote.local import LocalTransport
 from llmctl.remote.transport import CommandResult
-from llmctl.workflows.check import check_nodes
+from llmctl.workflows.check import check_nodes, check_words
 
 NODES = [Node(name="quick"), Node(name="hangs")]
 
@@ -63,6 +65,23 @@ def test_what_was_read_until_then_is_judged(hanging: Hanging) -> None:
     assert set(result.errors) == {"hangs"}
     assert "interrupted" in str(result.errors["hangs"])
     assert states[:2] == [("quick", "reading"), ("hangs", "reading")]
+
+
+def test_ctrl_c_while_connecting_is_told_of_every_node(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The port takes the connection and says nothing."""
+    monkeypatch.setenv("LLMCTL_HOME", str(tmp_path))
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+
+        def interrupt() -> None:
+            silent.accept()
+            os.kill(os.getpid(), signal.SIGINT)
+
+        threading.Thread(target=interrupt, daemon=True).start()
+        result = check_words([f"hangs=127.0.0.1:{silent.getsockname()[1]}"])
+    assert (result.interrupted, result.facts, result.findings) == (True, (), ())
+    assert "was not read: interrupted while connecting" in str(result.errors["hangs"])
 
 
 def test_pdsh_carries_no_secret_of_an_activation_line() -> None:
