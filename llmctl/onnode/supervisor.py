@@ -502,16 +502,17 @@ def reap(child):
 
 
 def drain(place, log=None):
-    """Read what is there, into the log. False at its end."""
+    """Read what is there, at most 1 MiB, into the log. False at its end."""
     try:
-        data = os.read(place, 65536)
-        while data:
+        for _ in range(16):
+            data = os.read(place, 65536)
+            if not data:
+                return False
             if log:
                 log.write(data)
-            data = os.read(place, 65536)
-        return False
     except BlockingIOError:
-        return True
+        pass
+    return True
 
 
 def watch(run_dir, node, state, child, events, out, log):
@@ -522,7 +523,7 @@ def watch(run_dir, node, state, child, events, out, log):
         ready, _, _ = select.select(places, [], [], max(0.0, beat_at - time.monotonic()))
         if events.place in ready:
             drain(events.place)
-        if out in ready and not read_some(out, log):
+        if out in ready and not drain(out, log):
             places.remove(out)
         code = reap(child)
         now = time.monotonic()
@@ -545,17 +546,6 @@ def watch(run_dir, node, state, child, events, out, log):
     end_processes(lambda: members(run_dir, node, state["run_id"], me, me), grace, lambda: (drain(out, log), reap(None)))
     drain(out, log)
     end_state(run_dir, node, state, "CANCELLED" if events.cancelled else "FAILED" if code else "SUCCEEDED", code)
-
-
-def read_some(place, log):
-    """One piece of what the launcher prints, into the log; False at its end."""
-    try:
-        data = os.read(place, 65536)
-    except BlockingIOError:
-        return True
-    if data:
-        log.write(data)
-    return bool(data)
 
 
 def scan(run_dir, node):
