@@ -32,6 +32,8 @@ class Job:
     """All nodes in the order of the ranks."""
     python: str
     shell: str
+    device: str = ""
+    """The kind whose use the nodes are asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +52,11 @@ class NodeReport:
     errors: tuple[dict[str, Any], ...] = ()
     """What failing ranks wrote down, in no order."""
     clock: float = 0.0
+    """The node's own time of the answer."""
+    memory_mb: int | None = None
+    """Resident memory of the run's processes."""
+    devices: tuple[dict[str, Any], ...] = ()
+    """Use and memory of each device, as the supervisor gives them."""
 
 
 def call(
@@ -104,7 +111,7 @@ def poll(job: Job, transport: Transport, offsets: Mapping[str, int], tail: int |
     """One round trip to one node: its state and what its files hold behind `offsets`, of a file without one what was
     written since the last start, at most its last `tail` bytes."""
     node = transport.node.name
-    request = json.dumps({"offsets": dict(offsets), "tail": tail}).encode()
+    request = json.dumps({"offsets": dict(offsets), "tail": tail, "device": job.device}).encode()
     answer = call(transport, job, "poll", job.run_dir, node, stdin=request, timeout=POLL_SECONDS)
     state = answer["state"] or {}
     return NodeReport(
@@ -117,6 +124,8 @@ def poll(job: Job, transport: Transport, offsets: Mapping[str, int], tail: int |
         offsets={name: entry["offset"] for name, entry in answer["files"].items()},
         errors=tuple(answer["errors"]),
         clock=answer["time"],
+        memory_mb=state.get("memory_mb"),
+        devices=tuple(state.get("devices") or ()),
     )
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
+
+NEWEST = 240
 
 
 @dataclass
@@ -17,6 +20,8 @@ class Progress:
     """Non-padding input tokens of all ranks in the last step, by its seconds."""
     seconds_per_step: float | None = None
     """Moving mean, the newest step weighing a tenth."""
+    losses: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=NEWEST))
+    """Step and loss of the newest steps, in the order of the steps."""
     ended: bool = False
     from_step: int | None = None
     """The step that the last start continued from; None before its first record."""
@@ -43,6 +48,9 @@ class Progress:
 
     def _step(self, step: int, loss: float, seconds: float | None, tokens: int | None) -> None:
         self.step, self.loss = step, loss
+        while self.losses and self.losses[-1][0] >= step:  # made again after a restart
+            self.losses.pop()
+        self.losses.append((step, loss))
         if not seconds:
             return
         before = self.seconds_per_step

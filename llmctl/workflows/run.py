@@ -1,42 +1,33 @@
-"""The main job: recipe, connections, check, plan, staging, start, following, collection."""
+"""The main job up to its start: recipe, connections, check, plan, staging, start."""
 
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from llmctl_engine.devices import DEVICES
 
-from llmctl.checks.addresses import choose_addresses, choose_interfaces, free_port, known
-from llmctl.checks.facts import Finding, Severity
-from llmctl.errors import BlockedError, LlmctlError, ManyNodeErrors, UsageError
+from llmctl.checks.facts import Severity
+from llmctl.errors import UsageError
 from llmctl.launch.backends import BACKENDS
-from llmctl.launch.staging import Cargo, stage
-from llmctl.launch.supervised import Job
 from llmctl.quoting import sh_quote
-from llmctl.remote.fanout import Outcome, fan_out
+from llmctl.recipe.hosts import Node
+from llmctl.remote.connect import connect_all
+from llmctl.remote.fanout import fan_out
 from llmctl.remote.transport import Transport
-from llmctl.render.files import shell_of
-from llmctl.run.folder import RunFolder, write_json
+from llmctl.run.attempts import Attempt, opened_attempts, read_attempts
+from llmctl.run.folder import RunFolder
 from llmctl.run.states import State
-from llmctl.workflows.check import CheckResult, check_nodes, question_of
+from llmctl.workflows.check import CheckResult
 from llmctl.workflows.follow import GRACE
 from llmctl.workflows.live import Live, open_all
 from llmctl.workflows.manifest import first_manifest, note_state, read_job
 from llmctl.workflows.render import Draft, draft, meeting_place, runs_folder
-
-
-class Teller(Protocol):
-    """Who is told how the start goes on."""
-
-    def step(self, text: str) -> None:
-        """A new part of the work begins."""
-
-    def findings(self, findings: Sequence[Finding]) -> None:
-        """What the check found, blocking or not."""
+from llmctl.workflows.starting import Teller, bring_up, found_on, job_of, pass_gate, write_down
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,17 +60,11 @@ def begin(request: RunRequest, teller: Teller) -> Live:
     login = {"user": recipe.cluster.user, "port": recipe.cluster.port}
     transports = open_all(planned.nodes, login, local=recipe.launch.backend == "local")
     try:
+        _tell_absent(planned.spares, login, teller)
         if request.resume is not None:
             _assert_over(request.resume, transports)
-        checked = _check(planned, transports, request.allow_drift, teller)
-        values = known(checked.facts)
-        planned = work_out(
-            request,
-            run_id=planned.plan.run_id,
-            addresses=choose_addresses(values, planned.nodes),
-            interfaces=choose_interfaces(values, planned.nodes),
-            master_port=free_port(values, planned.nodes[0].name),
-        )
+        checked = pass_gate(planned, transports, request.allow_drift, teller)
+        planned = work_out(request, run_id=planned.plan.run_id, **found_on(planned, checked))
         if len(planned.nodes) > 1:
             teller.step(meeting_place(planned.plan))
         return _start(request, planned, checked, transports, login, teller)
@@ -87,6 +72,15 @@ def begin(request: RunRequest, teller: Teller) -> Live:
         for transport in transports.values():
             transport.close()
         raise
+
+
+def _tell_absent(spares: Sequence[Node], login: Mapping[str, Any], teller: Teller) -> None:
+    """Say now which spares would not be there; a run can begin without them."""
+    for outcome in connect_all(spares, user=login["user"], port=login["port"]):
+        if outcome.value is not None:
+            outcome.value.close()
+        else:
+            teller.step(f"the spare {outcome.error}")
 
 
 def _assert_over(folder: RunFolder, transports: Mapping[str, Transport]) -> None:
@@ -110,8 +104,10 @@ def work_out(request: RunRequest, **found: Any) -> Draft:
     """The run that was asked for, on paper; `found` is what the nodes told, as for `draft`."""
     if request.resume is None:
         return draft(request.source, sets=request.sets, runs=request.runs, **found)
-    manifest = request.resume.read_manifest()
+    _, nodes, manifest = read_job(request.resume)
     found["run_id"] = request.resume.run_id
+    if not any(each.startswith("cluster.") for each in request.sets):
+        found["nodes"] = nodes  # spares may have taken places in it
     return draft(
         request.resume.recipe,
         sets=request.sets,
@@ -120,27 +116,6 @@ def work_out(request: RunRequest, **found: Any) -> Draft:
         resume=True,
         **found,
     )
-
-
-def _check(planned: Draft, transports: Mapping[str, Transport], allowed: Sequence[str], teller: Teller) -> CheckResult:
-    teller.step("checking the nodes")
-    checked = check_nodes(planned.nodes, transports, question_of(planned), recipe=planned.loaded.recipe)
-    if checked.interrupted:
-        raise KeyboardInterrupt
-    if checked.errors:
-        raise ManyNodeErrors(list(checked.errors.values()), what="the check could not be made on all nodes")
-    teller.findings(checked.findings)
-    blocking = [
-        finding for finding in checked.findings if finding.severity is Severity.ERROR and finding.code not in allowed
-    ]
-    if blocking:
-        codes = list(dict.fromkeys(finding.code for finding in blocking))
-        raise BlockedError(
-            f"{len(blocking)} {'finding blocks' if len(blocking) == 1 else 'findings block'} the start",
-            why=", ".join(codes),
-            hint="mend the nodes, or go on all the same with " + " ".join(f"--allow-drift {code}" for code in codes),
-        )
-    return checked
 
 
 def _start(
@@ -153,9 +128,7 @@ def _start(
 ) -> Live:
     plan, recipe = planned.plan, planned.loaded.recipe
     folder = request.resume or RunFolder(runs_folder(request.runs) / plan.run_id)
-    names = tuple(node.name for node in planned.nodes)
-    shell = shell_of(plan.recipe)
-    job = Job(run_id=plan.run_id, run_dir=plan.paths.run_dir, nodes=names, python=plan.python, shell=shell)
+    job = job_of(planned)
     backend = BACKENDS[recipe.launch.backend]
     live = Live(
         folder=folder,
@@ -171,23 +144,16 @@ def _start(
         allowed = [f for f in checked.findings if f.severity is Severity.ERROR]
         manifest = first_manifest(planned, job, sets=request.sets, allowed=allowed)
         manifest["collect"] = list(request.collect)
-        if request.resume is not None:
-            manifest["created"] = folder.read_manifest()["created"]
-        note_state(folder, State.STAGING, **manifest)
-        for name in names:
-            facts = [asdict(fact) for fact in checked.facts if fact.node == name]
-            write_json(folder.facts(name), facts)
-        for path, text in planned.files.items():
-            _write_private(folder.root / path, text)
+        before = folder.read_manifest() if request.resume is not None else {}
+        if before:
+            manifest["created"] = before["created"]
+        attempts = read_attempts(before)
+        note_state(folder, State.STAGING, **manifest, cancel_asked=None)
+        write_down(folder, planned, checked)
         if request.resume is not None:
             # What a lost supervisor or a first node left behind must not write beside the new processes.
             backend.cancel(job, transports, GRACE)
-        staged = stage(job, _cargo(planned), transports, lambda node, what: teller.step(f"{node}: copying {what}"))
-        _raise(staged)
-        for outcome in staged:
-            teller.step(f"{outcome.item}: {outcome.value}")
-        teller.step(f"starting {plan.world_size} processes")
-        _raise(backend.submit(job, transports))
+        bring_up(live, planned, teller)
     except BaseException:
         backend.cancel(job, transports, GRACE)
         if request.resume is None:
@@ -195,31 +161,14 @@ def _start(
         else:
             note_state(folder, State.FAILED)
         raise
-    note_state(folder, State.RUNNING)
+    attempt = Attempt(
+        number=len(attempts) + 1,
+        started=time.time(),
+        nodes=job.nodes,
+        from_step=0 if request.resume is None else None,
+    )
+    note_state(folder, State.RUNNING, attempts=opened_attempts(attempts, attempt))
     return live
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Rendered files hold `cluster.env`, which may hold tokens."""
-    path.touch(mode=0o600)
-    path.write_text(text, encoding="utf-8")
-
-
-def _cargo(planned: Draft) -> Cargo:
-    paths, trees = planned.plan.paths, planned.inputs.staged
-    places = {
-        "engine": paths.engine_dir,
-        "data": paths.data_dir,
-        "model": paths.model_path,
-        "adapter": paths.adapter_path,
-    }
-    return Cargo(files=planned.files, trees={str(places[kind]): tree for kind, tree in trees.items()})
-
-
-def _raise(outcomes: Sequence[Outcome[Any, Any]]) -> None:
-    errors: list[LlmctlError] = [outcome.error for outcome in outcomes if outcome.error]
-    if errors:
-        raise ManyNodeErrors(errors, what=f"{len(errors)} of {len(outcomes)} nodes failed; nothing was started")
 
 
 def _forget(live: Live) -> None:
