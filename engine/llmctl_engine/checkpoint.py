@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -71,8 +72,13 @@ def read_marker(folder: Path) -> Marker | None:
 
 def good_steps(output: Path) -> list[int]:
     """The steps of the good checkpoints below `output`, rising."""
+    return sorted(survey(output))
+
+
+def survey(output: Path) -> dict[int, Marker]:
+    """The markers of the good checkpoints below `output`, by step."""
     markers = (read_marker(folder) for folder in output.glob("checkpoint-*"))
-    return sorted(marker.step for marker in markers if marker is not None)
+    return {marker.step: marker for marker in markers if marker is not None}
 
 
 def prune(output: Path, limit: int | None) -> None:
@@ -99,3 +105,8 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+if __name__ == "__main__":
+    found = survey(Path(sys.argv[1]))
+    print(json.dumps({step: asdict(marker) for step, marker in found.items()}))  # noqa: T201

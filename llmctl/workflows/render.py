@@ -10,7 +10,7 @@ from pathlib import Path
 
 from llmctl.checks.folding import fold
 from llmctl.errors import UsageError
-from llmctl.recipe.hosts import Node, recipe_nodes
+from llmctl.recipe.hosts import Node, recipe_nodes, spare_nodes
 from llmctl.recipe.load import LoadedRecipe, load_recipe
 from llmctl.render.commands import NodeCommand, commands
 from llmctl.render.files import render
@@ -27,6 +27,7 @@ class Draft:
     nodes: tuple[Node, ...]
     inputs: Inputs
     plan: Plan
+    spares: tuple[Node, ...] = ()
 
     @property
     def files(self) -> dict[str, str]:
@@ -54,14 +55,24 @@ def draft(
     master_port: int | None = None,
     resume: bool = False,
     beside: Path | None = None,
+    nodes: Sequence[Node] | None = None,
 ) -> Draft:
     """Load a recipe and plan its run. `addresses`, `interfaces` and `master_port` are what the nodes told; without
     them the plan stands on the recipe alone. `beside` is the file that relative paths start beside, when that is not
-    the source. Raises UsageError for anything wrong in the recipe or missing beside it."""
+    the source; `nodes` stand in the place of the recipe's own, in the same order of ranks.
+
+    Raises UsageError for anything wrong in the recipe or missing beside it."""
     loaded = load_recipe(source, sets)
     loaded = replace(loaded, path=beside) if beside else loaded
     recipe = loaded.recipe
-    nodes = recipe_nodes(recipe, loaded.folder)
+    own = recipe_nodes(recipe, loaded.folder)
+    spares = spare_nodes(recipe, own)
+    nodes = tuple(nodes or own)
+    if nodes[0].name != own[0].name and recipe.cluster.master_addr:
+        # The address that was asked for is that of a node which is not the first any more.
+        cluster = recipe.cluster.model_copy(update={"master_addr": None})
+        recipe = recipe.model_copy(update={"cluster": cluster})
+        loaded = replace(loaded, recipe=recipe)
     inputs = survey(recipe, loaded.folder)
     run_id = run_id or new_run_id(recipe.name)
     if recipe.launch.backend == "local":
@@ -78,10 +89,10 @@ def draft(
         addresses=addresses,
         interfaces=interfaces,
         master_port=master_port,
-        python=sys.executable if recipe.launch.backend == "local" else None,
+        python=sys.executable if recipe.launch.backend == "local" and not recipe.cluster.container else None,
         resume=resume,
     )
-    return Draft(loaded=loaded, nodes=nodes, inputs=inputs, plan=plan)
+    return Draft(loaded=loaded, nodes=nodes, inputs=inputs, plan=plan, spares=spares)
 
 
 def meeting_place(plan: Plan) -> str:
