@@ -24,6 +24,7 @@ from llmctl.checks.estimate import (
     sizes,
 )
 from llmctl.checks.facts import Fact, Severity
+from llmctl.checks.parsers.host import memory
 from llmctl.checks.question import Question, findings
 from llmctl.recipe.hosts import Node
 
@@ -193,6 +194,31 @@ def test_without_the_size_of_the_model_there_is_no_estimate_and_that_is_said() -
     told = judged(question, fact("disk.workdir", "a", {"size": 10**9, "free": 10**9}))
     assert [severity for severity, _ in told.values()] == [Severity.INFO]
     assert "tells no hidden_size, num_hidden_layers, vocab_size" in told["model.config.unknown"][1]
+
+
+MEMINFO = "MemTotal: 1000 kB\nMemAvailable: 800 kB\nSwapFree: 16 kB\n"
+
+
+@pytest.mark.parametrize(
+    ("group", "found"),
+    [
+        ("", {}),
+        ("limit 2000000\nused 5\n", {}),
+        ("limit 600000\n", {"limit": 600_000, "used": 0}),
+        ("limit 600000\nused 400000\ninactive_file 150000\n", {"limit": 600_000, "used": 250_000}),
+        ("limit 600000\nused 400000\ntotal_inactive_file 500000\n", {"limit": 600_000, "used": 0}),
+    ],
+)
+def test_the_page_cache_of_a_control_group_is_not_used(group: str, found: dict[str, int]) -> None:
+    whole = {"total": 1_024_000, "available": 819_200, "swap": 16_384}
+    assert memory(MEMINFO + group) == whole | found
+
+
+def test_memory_is_what_the_control_group_leaves() -> None:
+    question = Question(device="cpu", slots={"a": 2})
+    value = {"total": 2**40, "available": 2**39, "swap": 4 * 10**9, "limit": 8 * 10**9, "used": 7 * 10**9}
+    title = judged(question, fact("accelerator.kinds", "a", []), fact("host.memory", "a", value))["host.memory.wrong"]
+    assert title[1] == "a: 1.0 GB of memory free and 4.0 GB of swap, 2.1 GB needed for 2 processes"
 
 
 RECIPE = """\

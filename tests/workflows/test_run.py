@@ -178,7 +178,7 @@ def test_a_full_disk_is_found_before_the_start_and_leaves_nothing(fresh_lab: Fac
         file.truncate(40 * 1024 * 1024)
     done = llmctl("run", recipe, "--runs", tmp_path / "runs", env=lab.env, code=3)
     assert "disk.workdir.wrong: node[1-2]: " in done.stdout
-    assert "staging needs 40" in done.stdout
+    assert "43 MB needed: staging 43 MB" in done.stdout
     allowed = ("--allow-drift", "disk.workdir.wrong")
     done = llmctl("run", recipe, "--runs", tmp_path / "runs", *allowed, env=lab.env, code=5)
     assert "2 of 2 nodes failed; nothing was started" in done.stderr
