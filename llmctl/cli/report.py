@@ -21,6 +21,12 @@ def report(
         "", "--format", metavar="LIST", help="Some of md,html,json,csv; json alone goes to standard output."
     ),
     output: Path | None = typer.Option(None, "-o", "--output", help="A folder, or a file for one format."),
+    profile: str | None = typer.Option(
+        None,
+        "--profile",
+        metavar="NAME",
+        help="Its judge: seed, mindformers, mindspeed-ci, megatron or exact.",
+    ),
     lang: str = typer.Option("en", "--lang", metavar="LIST", help="en, zh or both."),
     runs: Path | None = typer.Option(None, "--runs", envvar="LLMCTL_RUNS", help="The folder of the runs."),
 ) -> None:
@@ -29,7 +35,7 @@ def report(
 
     wanted = workflow.chosen_formats(formats, output)
     languages = workflow.chosen_languages(lang)
-    made = workflow.make_report(run, compare, runs)
+    made = workflow.make_report(run, compare, runs, profile=profile)
     if wanted == ("json",) and output is None:
         typer.echo(made.json, nl=False)
         raise typer.Exit(int(made.exit_code))

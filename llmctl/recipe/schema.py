@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -19,6 +20,31 @@ class Section(BaseModel):
     """A block of a recipe."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Container(Section):
+    """The container that each node's part of the run starts in."""
+
+    runtime: Literal["docker", "podman", "apptainer"]
+    image: Annotated[str, Field(pattern=r"^[A-Za-z0-9/][^\s\x00-\x1f]*$")]
+    """A name or id of docker and podman, the absolute path of a file of apptainer."""
+    args: tuple[str, ...] = Field(default=(), strict=False)
+    """Further words for `run` or `exec`, each one word of the command line."""
+
+    @field_validator("args")
+    @classmethod
+    def _free_words(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for word in value:
+            name, _, given = word.partition("=")
+            if re.match(r"-\S*\s", name):
+                raise ValueError(f"{word!r} is one word; give the option and its value as two, or with `=`")
+            if name in OWN_WORDS or given.startswith("LLMCTL_"):
+                raise ValueError(f"{word!r} is set by llmctl itself; leave it out")
+        return value
+
+
+OWN_WORDS = ("--name", "--rm", "-d", "--detach", "--entrypoint", "--cidfile", "-it", "-ti", "-t", "--tty")
+"""Options of a container that a run cannot do without, or not live with."""
 
 
 class Cluster(Section):
@@ -45,6 +71,8 @@ class Cluster(Section):
     """Pins: fact name -> the version that every node must have."""
     master_addr: Address | None = None
     master_port: int | None = Field(default=None, ge=1, le=65535)
+    container: Container | None = None
+    """Start each node's part in a container."""
     interface: str | None = None
     """The network interface for the collectives; chosen from the route between the nodes without it."""
 
@@ -167,6 +195,10 @@ class Report(Section):
 
     reference: str | None = None
     """A log beside the recipe."""
+    profile: Literal["seed", "mindformers", "mindspeed-ci", "megatron", "exact"] = "seed"
+    """What the comparison is judged by."""
+    gates: dict[str, float] = Field(default_factory=dict)
+    """Limits in place of the profile's own, by the name of the gate."""
 
 
 class Recipe(Section):
@@ -209,6 +241,7 @@ def contradictions(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     if backend == "pdsh" and launch.get("launcher", Launch().launcher) != "deepspeed":
         found.append(("launch.launcher", "pdsh is DeepSpeed's own multi-node path; use `launcher: deepspeed`"))
     found += _retry_contradictions(launch, backend)
+    found += _container_contradictions(_block(cluster, "container"))
     if (model.get("path") is None) == (model.get("init") is None):
         found.append(("model", "give exactly one of `path` and `init`"))
     device, precision = DEVICES.get(str(cluster.get("device"))), train.get("precision", Train().precision)
@@ -232,6 +265,14 @@ def _retry_contradictions(launch: Mapping[str, Any], backend: Any) -> list[tuple
     if launch.get("elastic") and (launch.get("launcher", Launch().launcher) != "torchrun" or backend == "slurm"):
         found.append(("launch.elastic", "is torchrun's own; use `launcher: torchrun` on local or ssh"))
     return found
+
+
+def _container_contradictions(container: Mapping[str, Any]) -> list[tuple[str, str]]:
+    image = container.get("image")
+    if container.get("runtime") != "apptainer" or not isinstance(image, str) or image.startswith("/"):
+        return []
+    why = "apptainer starts a file: give its absolute path, the same on every node (apptainer pull FILE.sif URI)"
+    return [("cluster.container.image", why)]
 
 
 def _block(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:

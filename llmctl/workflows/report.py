@@ -10,9 +10,10 @@ from pathlib import Path
 from llmctl_reports import document, pictures, tables, words
 from llmctl_reports.as_json import as_json
 from llmctl_reports.errors import ReportError
+from llmctl_reports.profiles import PROFILES, Verdict
 from llmctl_reports.readers import read_log
 from llmctl_reports.values import RunLog
-from llmctl_reports.verdict import Comparison, Verdict, compare
+from llmctl_reports.verdict import Comparison, compare
 
 from llmctl.errors import ExitCode, UsageError
 from llmctl.run.folder import RunFolder
@@ -70,14 +71,15 @@ class Report:
         ]
 
 
-def make_report(given: str | None, reference: str | None, runs: Path | None) -> Report:
+def make_report(given: str | None, reference: str | None, runs: Path | None, *, profile: str | None = None) -> Report:
     """Read and compare. `given` and `reference` are a run's id, its folder, or a log file; without `given` the newest
-    run. Raises UsageError for what cannot be found or read."""
+    run; without `profile` that of the run's recipe, or seed. Raises UsageError for what cannot be found or read."""
     source, folder = _find(given, runs)
     other = _find(reference, runs)[0] if reference is not None else None
     try:
         run = _read(source)
-        comparison = compare(run, _read(other)) if other is not None else None
+        judged = _judged(source, profile)
+        comparison = compare(run, _read(other), profile=judged[0], limits=judged[1]) if other is not None else None
     except ReportError as error:
         raise UsageError(error.what, where=error.where, why=error.why, hint=error.hint) from None
     title = source.resolve().name if source.is_dir() else source.stem
@@ -167,6 +169,15 @@ def _find(given: str | None, runs: Path | None) -> tuple[Path, Path]:
         hint = "give a run (llmctl ps), a run's folder or a log file"
         raise UsageError("no such file", where=given, hint=hint) from None
     return folder.root, folder.report
+
+
+def _judged(source: Path, profile: str | None) -> tuple[str, dict[str, float]]:
+    """The profile and the limits of its gates that the run's recipe sets."""
+    if profile is not None and profile not in PROFILES:
+        raise UsageError(f"no profile {profile!r}", where="--profile", hint=f"there are {', '.join(PROFILES)}")
+    told = RunFolder(source).read_manifest().get("judged", {}) if _is_run(source) else {}
+    own = told.get("profile", "seed")
+    return profile or own, told.get("gates", {}) if profile in (None, own) else {}
 
 
 def _reference_of(source: Path) -> str | None:

@@ -1,23 +1,32 @@
-"""Which points of two logs belong together: by optimizer step, and by blocks where one log has coarser ones."""
+"""Which points of two logs belong together: by optimizer step, else by samples or tokens, and by blocks where one log
+has coarser points."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-from llmctl_reports.values import Record, RunLog
+import numpy as np
+from numpy.typing import NDArray
+
+from llmctl_reports.values import Column, RunLog
 
 COMPARED = ("global_batch", "world_size", "model", "stage", "method", "precision", "learning_rate", "scheduler", "seed")
 
+Places = NDArray[np.int64]
 
-@dataclass(frozen=True, kw_only=True)
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Alignment:
     """The common points of a run (left) and its reference (right)."""
 
-    steps: tuple[int, ...]
-    left: tuple[float, ...]
-    right: tuple[float, ...]
+    key: str | None
+    """What a point's place is counted in: step, samples or tokens; None where the logs have nothing in common."""
+    places: Places
+    steps: Places
+    """The left's optimizer step at each place."""
+    left: Column
+    right: Column
     only_left: int
     """Points of the left, after averaging, that the right lacks."""
     only_right: int
@@ -25,37 +34,51 @@ class Alignment:
     """Steps between two points of the log."""
     window_right: int
     window: int
-    """Steps that one common point stands for; the finer log is averaged over them."""
+    """What one common point stands for, in units of the key; the finer log is averaged over it."""
     differences: dict[str, tuple[str, str]]
     """What both logs tell about their runs, differently: name to (left, right)."""
     notes: tuple[str, ...] = ()
-
-    key = "step"
+    grad_norms: tuple[Column, Column] | None = None
+    """Of the common points, NaN where one is not logged; None where a log has none or its points were averaged."""
 
 
 def align(left: RunLog, right: RunLog) -> Alignment:
     """The common points. A logged loss is the mean over the steps since the point before; where one log has every
     k-th step, the mean of the finer one's k losses is held against it. Nothing is interpolated."""
-    window_left, window_right = left.window, right.window
+    key, unit_left, unit_right, why = _key(left, right)
+    notes = [f"run: {note}" for note in left.notes] + [f"reference: {note}" for note in right.notes]
+    notes += [why] if why else []
+    window_left, window_right = left.window * unit_left, right.window * unit_right
     window = math.lcm(window_left, window_right)
-    here = _points(left.records, window_left, window)
-    there = _points(right.records, window_right, window)
-    if window_left != window and window_right == window:
-        here = _blocks(left.records, window_left, _spans(right.records, window_right))
-    elif window_right != window and window_left == window:
-        there = _blocks(right.records, window_right, _spans(left.records, window_left))
-    common = sorted(here.keys() & there.keys())
+    as_logged = window_left == window == window_right
+    here = Series(left.points.step * unit_left, left.points.loss, window_left)
+    there = Series(right.points.step * unit_right, right.points.loss, window_right)
+    if not as_logged and window_right == window:
+        here = here.means(*there.spans())
+    elif not as_logged and window_left == window:
+        there = there.means(*here.spans())
+    elif not as_logged:
+        here, there = here.regular(window), there.regular(window)
+    common, one, other = np.intersect1d(here.places, there.places, assume_unique=True, return_indices=True)
+    if key is None:
+        common, one, other = common[:0], one[:0], other[:0]
+    norms = (left.points.grad_norm, right.points.grad_norm)
     return Alignment(
-        steps=tuple(common),
-        left=tuple(here[step] for step in common),
-        right=tuple(there[step] for step in common),
-        only_left=len(here) - len(common),
-        only_right=len(there) - len(common),
-        window_left=window_left,
-        window_right=window_right,
+        key=key,
+        places=common,
+        steps=common // unit_left,
+        left=here.losses[one],
+        right=there.losses[other],
+        only_left=here.places.size - common.size,
+        only_right=there.places.size - common.size,
+        window_left=left.window,
+        window_right=right.window,
         window=window,
         differences=differences(left, right),
-        notes=tuple([f"run: {note}" for note in left.notes] + [f"reference: {note}" for note in right.notes]),
+        notes=tuple(notes),
+        grad_norms=(norms[0][one], norms[1][other])
+        if as_logged and norms[0] is not None and norms[1] is not None
+        else None,
     )
 
 
@@ -69,26 +92,50 @@ def differences(left: RunLog, right: RunLog) -> dict[str, tuple[str, str]]:
     return found
 
 
-def _spans(records: Sequence[Record], window: int) -> list[tuple[int, int]]:
-    """(last step, number of steps) of each point; after a gap a point still stands for one window only."""
-    steps = [record.step for record in records]
-    before = [0, *steps]
-    return [(step, min(step - old, window)) for old, step in zip(before, steps, strict=False)]
+@dataclass(frozen=True, eq=False)
+class Series:
+    """Losses by place; each stands for `window` units up to its place."""
+
+    places: Places
+    losses: Column
+    window: int
+
+    def spans(self) -> tuple[Places, Places]:
+        """(place, width) of each point; after a gap a point still stands for one window only."""
+        return self.places, np.minimum(np.diff(self.places, prepend=0), self.window)
+
+    def regular(self, window: int) -> Series:
+        """Means over every `window` units from the start."""
+        ends = np.arange(window, (self.places[-1] if self.places.size else 0) + 1, window, dtype=np.int64)
+        return self.means(ends, np.full_like(ends, window))
+
+    def means(self, ends: Places, widths: Places) -> Series:
+        """Means over whole blocks that end at `ends`; a block with a missing point gives none."""
+        losses = np.full(ends.size, math.nan)
+        for rest in np.unique(ends % self.window):
+            mine = np.flatnonzero(self.places % self.window == rest)
+            asked = np.flatnonzero((ends % self.window == rest) & (widths % self.window == 0))
+            places = self.places[mine]
+            first = np.searchsorted(places, ends[asked] - widths[asked], side="right")
+            last = np.searchsorted(places, ends[asked], side="right")
+            whole = (last - first == widths[asked] // self.window) & (last > first)
+            bounds = np.stack([first[whole], last[whole]], axis=1).ravel()
+            if bounds.size:
+                # The zero at the end lets a block reach to the last point.
+                sums = np.add.reduceat(np.append(self.losses[mine], 0.0), bounds)[::2]
+                losses[asked[whole]] = sums / (last - first)[whole]
+        kept = ~np.isnan(losses)
+        return Series(ends[kept], losses[kept], self.window)
 
 
-def _points(records: Sequence[Record], own: int, window: int) -> dict[int, float]:
-    if own == window:
-        return {record.step: record.loss for record in records}
-    last = records[-1].step
-    return _blocks(records, own, [(end, window) for end in range(window, last + 1, window)])
-
-
-def _blocks(records: Sequence[Record], own: int, spans: Sequence[tuple[int, int]]) -> dict[int, float]:
-    """Means over whole blocks; a block with a missing point gives none."""
-    losses = {record.step: record.loss for record in records}
-    found = {}
-    for end, width in spans:
-        wanted = range(end - width + own, end + 1, own)
-        if width % own == 0 and all(step in losses for step in wanted):
-            found[end] = math.fsum(losses[step] for step in wanted) / len(wanted)
-    return found
+def _key(left: RunLog, right: RunLog) -> tuple[str | None, int, int, str]:
+    """(key, units of a step on the left, on the right, what the reader must know)."""
+    here, there = left.meta.global_batch, right.meta.global_batch
+    if here is None or there is None:
+        unknown = " and ".join(name for name, known in (("the run", here), ("the reference", there)) if known is None)
+        return "step", 1, 1, f"the global batch of {unknown} is not in the log: taken to be equal"
+    if here == there:
+        return "step", 1, 1, ""
+    if not (left.meta.varying_batch or right.meta.varying_batch):
+        return "samples", here, there, f"the global batches differ ({here} and {there}): compared at equal samples"
+    return None, 1, 1, f"the global batches differ ({here} and {there}) and change within a log: nothing to align by"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from llmctl_reports.statistics import Bias
 from llmctl_reports.values import RunLog
 from llmctl_reports.verdict import Comparison
 
@@ -22,13 +23,13 @@ def as_json(runs: Sequence[RunLog], comparisons: Sequence[Comparison]) -> dict[s
 
 
 def _run(log: RunLog) -> dict[str, Any]:
-    first, last = log.records[0], log.records[-1]
+    steps, losses = log.points.step.tolist(), log.points.loss.tolist()
     return {
         "source": log.source,
         "format": log.format,
-        "points": len(log.records),
-        "first": {"step": first.step, "loss": first.loss},
-        "last": {"step": last.step, "loss": last.loss},
+        "points": len(log.points),
+        "first": {"step": steps[0], "loss": losses[0]},
+        "last": {"step": steps[-1], "loss": losses[-1]},
         "final": asdict(log.final),
         "dropped": dict(log.dropped),
         "allowed_findings": list(log.allowed_findings),
@@ -43,7 +44,7 @@ def _comparison(each: Comparison) -> dict[str, Any]:
         "noise": None,
         "alignment": {
             "key": alignment.key,
-            "common": len(alignment.steps),
+            "common": int(alignment.places.size),
             "only_left": alignment.only_left,
             "only_right": alignment.only_right,
             "window": alignment.window,
@@ -60,7 +61,13 @@ def _comparison(each: Comparison) -> dict[str, Any]:
             "right": numbers.mean_right,
             "rel_error": numbers.mean_rel_error,
         },
-        "bias": {"mean": numbers.bias, "low": numbers.bias_low, "high": numbers.bias_high},
+        "bias": _bias(numbers.bias),
+        "gated_bias": _bias(numbers.gated_bias),
+        "profile": each.profile,
         "checks": [asdict(check) | {"result": str(check.result)} for check in each.checks],
         "verdict": str(each.verdict),
     }
+
+
+def _bias(bias: Bias) -> dict[str, float | None]:
+    return {"mean": bias.mean, "low": bias.low, "high": bias.high}

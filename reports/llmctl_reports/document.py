@@ -169,8 +169,8 @@ def _sources(run: RunLog, reference: RunLog | None, say: Mapping[str, str]) -> T
     keys = ("log", "format", "points", "first", "last", "dropped")
     rows = []
     for name, log in _named(run, reference):
-        first, last = log.records[0], log.records[-1]
+        steps, losses = log.points.step, log.points.loss
         dropped = ", ".join(f"{count} x {reason}" for reason, count in log.dropped.items()) or say["none"]
-        ends = (f"{first.loss:.4f} ({first.step})", f"{last.loss:.4f} ({last.step})")
-        rows.append((f"{say[name]}: {log.source}", log.format, str(len(log.records)), *ends, dropped))
+        ends = (f"{losses[0]:.4f} ({steps[0]})", f"{losses[-1]:.4f} ({steps[-1]})")
+        rows.append((f"{say[name]}: {log.source}", log.format, str(len(log.points)), *ends, dropped))
     return Table(tuple(say[key] for key in keys), tuple(rows))

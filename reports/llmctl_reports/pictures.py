@@ -6,9 +6,10 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from llmctl_reports.profiles import MEAN_LIMIT
 from llmctl_reports.statistics import relative_errors
 from llmctl_reports.values import RunLog
-from llmctl_reports.verdict import MEAN_LIMIT, Comparison
+from llmctl_reports.verdict import Comparison
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,9 +31,9 @@ def loss_picture(run: RunLog, reference: RunLog | None) -> bytes:
             ("run", RUN_COLOUR, run),
         ]
     )
-    smooth = any(len(log.records) > MANY_POINTS for _, _, log in curves)
+    smooth = any(len(log.points) > MANY_POINTS for _, _, log in curves)
     for name, colour, log in curves:
-        steps, losses = [r.step for r in log.records], [r.loss for r in log.records]
+        steps, losses = log.points.step.tolist(), log.points.loss.tolist()
         # The reference is a broad band below the run, so that it shows where both are the same.
         style: dict[str, Any] = {"color": colour, "linewidth": 1.6}
         if name == "reference":
@@ -54,8 +55,8 @@ def error_picture(comparison: Comparison) -> bytes:
     steps, errors = relative_errors(comparison.alignment)
     axes.axhspan(-100 * MEAN_LIMIT, 100 * MEAN_LIMIT, color=QUIET, alpha=0.15, linewidth=0, label="within ±2 %")
     axes.axhline(0, color=QUIET, linewidth=0.8)
-    axes.plot(steps, [100 * error for error in errors], color=RUN_COLOUR, linewidth=1.2, marker=".", markersize=3)
-    reach = 115 * max(map(abs, errors), default=MEAN_LIMIT) or 100 * MEAN_LIMIT
+    axes.plot(steps, 100 * errors, color=RUN_COLOUR, linewidth=1.2, marker=".", markersize=3)
+    reach = (115 * float(abs(errors).max()) if errors.size else 0.0) or 100 * MEAN_LIMIT
     axes.set_ylim(-reach, reach)
     axes.set(xlabel="step", ylabel="relative error (%)", title="Relative error of the loss, run against reference")
     axes.legend(frameon=False)

@@ -68,9 +68,11 @@ def speed_table(run: RunLog, reference: RunLog | None, lang: str) -> Table:
     return Table(SPEED[lang], tuple((name, log.meta.model or model or NOTHING, *_speed(log)) for name, log in rows))
 
 
-def error_lines(comparison: Comparison, lang: str) -> tuple[str, str]:
-    """Largest and mean absolute and relative error."""
+def error_lines(comparison: Comparison, lang: str) -> tuple[str, ...]:
+    """Largest and mean absolute and relative error; nothing where there are too few points for figures."""
     absolute, relative = comparison.statistics.abs_error, comparison.statistics.rel_error
+    if absolute.mean is None:
+        return ()
     if lang == "zh":
         return (
             f"绝对误差：最大值{_error(absolute.max)}，平均值{_error(absolute.mean)}",
@@ -87,16 +89,24 @@ def points_csv(run: RunLog, comparison: Comparison | None) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     if comparison is None:
-        writer.writerow(["step", "loss", "learning_rate", "grad_norm", "seconds", "tokens"])
-        writer.writerows([r.step, r.loss, r.learning_rate, r.grad_norm, r.seconds, r.tokens] for r in run.records)
+        names = ("step", "loss", "learning_rate", "grad_norm", "seconds", "tokens")
+        writer.writerow(names)
+        writer.writerows(zip(*(_column(run, name) for name in names), strict=True))
         return out.getvalue()
     found = comparison.alignment
     writer.writerow(["step", "loss", "reference_loss", "absolute_error", "relative_error"])
     writer.writerows(
         [step, left, right, abs(left - right), abs(left - right) / abs(right) if right else None]
-        for step, left, right in zip(found.steps, found.left, found.right, strict=True)
+        for step, left, right in zip(found.steps.tolist(), found.left.tolist(), found.right.tolist(), strict=True)
     )
     return out.getvalue()
+
+
+def _column(run: RunLog, name: str) -> list[float | None]:
+    column = getattr(run.points, name)
+    if column is None:
+        return [None] * len(run.points)
+    return [None if value != value else value for value in column.tolist()]
 
 
 def markdown_table(table: Table) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
-from llmctl_reports.values import RunLog
+import numpy as np
+
+from llmctl_reports.values import Column, RunLog
 
 WARM_UP = 5
 """Steps at the start that are left out: they compile, allocate and fill caches."""
@@ -25,7 +26,7 @@ class Throughput:
 
 def throughput(log: RunLog) -> Throughput:
     """Recomputed by one definition, so that two logs can be compared whatever they print themselves."""
-    iterations = log.records[-1].step
+    iterations = int(log.points.step[-1])
     seconds, basis = _seconds(log, iterations)
     if seconds is None:
         return Throughput(iterations=iterations)
@@ -42,13 +43,10 @@ def throughput(log: RunLog) -> Throughput:
 
 
 def _seconds(log: RunLog, iterations: int) -> tuple[float | None, str]:
-    times = [(record.step, record.seconds) for record in log.records if record.seconds]
-    first = log.records[0].step - 1
-    warm = [seconds for step, seconds in times if step - first > WARM_UP]
-    if warm:
-        return math.fsum(warm) / len(warm), f"step times without the first {WARM_UP} steps"
-    if times:
-        return math.fsum(seconds for _, seconds in times) / len(times), "step times, warm-up included"
+    mean, basis = _mean(log, log.points.seconds)
+    if mean is not None:
+        told = f"step times without the first {WARM_UP} steps" if basis == "warm" else "step times, warm-up included"
+        return mean, told
     if log.final.train_runtime and (log.meta.total_steps or 0) <= iterations:
         return log.final.train_runtime / iterations, "the whole run time, everything included"
     if log.final.train_steps_per_second:
@@ -57,12 +55,19 @@ def _seconds(log: RunLog, iterations: int) -> tuple[float | None, str]:
 
 
 def _tokens_per_step(log: RunLog) -> float | None:
-    first = log.records[0].step - 1
-    counts = [r.tokens for r in log.records if r.tokens]
-    warm = [r.tokens for r in log.records if r.tokens and r.step - first > WARM_UP]
-    if counts:
-        used = warm or counts
-        return math.fsum(used) / len(used)
+    mean, _ = _mean(log, log.points.tokens)
+    if mean is not None:
+        return mean
     if log.meta.global_batch and log.meta.sequence_length:
         return float(log.meta.global_batch * log.meta.sequence_length)
     return None
+
+
+def _mean(log: RunLog, column: Column | None) -> tuple[float | None, str]:
+    """The mean of what is logged and not zero, after the warm-up where there is anything after it."""
+    if column is None:
+        return None, ""
+    logged = np.nan_to_num(column) > 0
+    warm = logged & (log.points.step - log.points.step[0] >= WARM_UP)
+    used = column[warm if warm.any() else logged]
+    return (float(used.mean()) if used.size else None), "warm" if warm.any() else "all"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
 
 NON_FINITE = "non-finite loss"
 SKIPPED = "skipped iteration"
@@ -14,21 +15,28 @@ DUPLICATE = "repeated line"
 BROKEN = "unreadable line"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Record:
-    """One logged point. Absent values are None, never 0."""
+Column = NDArray[np.float64]
 
-    step: int
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Points:
+    """The logged points as columns of one length, in ascending order of step, one a step. NaN stands where a point
+    lacks a value, None where all do; never 0."""
+
+    step: NDArray[np.int64]
     """The optimizer step."""
-    loss: float
-    """The mean over the steps since the point before."""
-    epoch: float | None = None
-    learning_rate: float | None = None
-    grad_norm: float | None = None
-    seconds: float | None = None
+    loss: Column
+    """The mean over the steps since the point before; finite."""
+    epoch: Column | None = None
+    learning_rate: Column | None = None
+    grad_norm: Column | None = None
+    seconds: Column | None = None
     """Wall time of one step."""
-    tokens: float | None = None
+    tokens: Column | None = None
     """Tokens of one step, of all devices."""
+
+    def __len__(self) -> int:
+        return self.step.size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +58,8 @@ class Meta:
     device: str | None = None
     world_size: int | None = None
     global_batch: int | None = None
+    varying_batch: bool = False
+    """The global batch changes within the log."""
     sequence_length: int | None = None
     """Tokens of a sample, where all have the same number."""
     model: str | None = None
@@ -62,13 +72,13 @@ class Meta:
     total_steps: int | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class RunLog:
-    """A whole log; records are in ascending order of step, one a step, with finite losses."""
+    """A whole log."""
 
     source: str
     format: str
-    records: tuple[Record, ...]
+    points: Points
     dropped: Mapping[str, int] = field(default_factory=dict)
     meta: Meta = Meta()
     final: Final = Final()
@@ -80,7 +90,6 @@ class RunLog:
     @property
     def window(self) -> int:
         """Steps between two points: the most frequent distance, of equals the smallest."""
-        steps = [0, *(record.step for record in self.records)]
-        gaps = [after - before for before, after in pairwise(steps)]
-        counts = Counter(gaps[1:] or gaps)
-        return max(1, min(counts, key=lambda gap: (-counts[gap], gap)))
+        gaps = np.diff(self.points.step, prepend=0)
+        widths, counts = np.unique(gaps[1:] if gaps.size > 1 else gaps, return_counts=True)
+        return max(1, int(widths[counts.argmax()])) if widths.size else 1

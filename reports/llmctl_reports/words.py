@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from llmctl_reports.verdict import Comparison, Verdict
+from llmctl_reports.profiles import Check, Verdict
+from llmctl_reports.verdict import Comparison
 
 WORDS = {
     "en": {
@@ -59,64 +60,69 @@ WORDS = {
     },
 }
 
+KEYS = {"en": {"step": "steps", "samples": "samples"}, "zh": {"step": "步", "samples": "样本"}}
+
 
 def verdict_line(comparison: Comparison) -> str:
-    """One line: the verdict, the number that decides and its limit, and what hinders a judgement."""
-    gate = comparison.checks[0]
-    value = "unknown" if gate.value is None else _amount(gate.name, gate.value)
-    line = f"{comparison.verdict}: {gate.name} {value} (limit {_amount(gate.name, gate.limit)})"
-    line += f" over {comparison.statistics.points} common points"
-    why = [
-        f"{check.name}: {check.value:g}, needed {check.limit:g}"
-        for check in comparison.checks[1:]
-        if check.result is not Verdict.PASS and check.value is not None
-    ]
-    return f"{line}; {'; '.join(why)}" if why else line
+    """One line: the verdict, its profile, and the checks that brought it about."""
+    wanted = [check for check in comparison.checks if check.result is comparison.verdict]
+    shown = wanted[:1] if comparison.verdict is Verdict.PASS else wanted
+    told = "; ".join(_told(comparison, check) for check in shown)
+    points = comparison.statistics.points
+    return f"{comparison.verdict}: {told}; {points} common points, profile {comparison.profile}"
 
 
 def conclusion(comparison: Comparison, lang: str) -> str:
     """The closing sentence of the accuracy section."""
-    gate = comparison.checks[0]
-    value = "-" if gate.value is None else _amount(gate.name, gate.value)
     if lang == "en":
         return f"**{verdict_line(comparison)}**"
-    limit = _amount(gate.name, gate.limit)
-    name = "平均损失的相对误差" if "relative" in gate.name else "平均绝对误差"
     ends = {
-        Verdict.PASS: f"{name}{value}，小于{limit}。精度满足要求。",
-        Verdict.FAIL: f"{name}{value}，限值{limit}。精度不满足要求。",
-        Verdict.INCONCLUSIVE: f"{name}{value}，限值{limit}。现有数据不足以判断。",
+        Verdict.PASS: "精度满足要求。",
+        Verdict.FAIL: "精度不满足要求。",
+        Verdict.INCONCLUSIVE: "现有数据不足以判断。",
     }
-    return f"**{comparison.verdict}：{ends[comparison.verdict]}**"
+    told = verdict_line(comparison).removeprefix(f"{comparison.verdict}: ")
+    return f"**{comparison.verdict}：{ends[comparison.verdict]}{told}**"
+
+
+def _told(comparison: Comparison, check: Check) -> str:
+    if check.value is None:
+        return f"{check.name} is not known"
+    if check.name == "common points":
+        return f"{check.limit:g} common points are needed"
+    text = f"{check.name} {_amount(check.name, check.value)}"
+    bias = comparison.statistics.gated_bias
+    if check.name.startswith("bias") and bias.low is not None and bias.high is not None:
+        text += f", 95 % interval {_signed(bias.low)} to {_signed(bias.high)}"
+    limit = "±" + _amount(check.name, check.limit).lstrip("+") if check.name.startswith("bias") else ""
+    return f"{text} (limit {limit or _amount(check.name, check.limit)})"
 
 
 def bias_line(comparison: Comparison, lang: str) -> str:
     """The signed difference of the means with its interval."""
-    numbers = comparison.statistics
-    if numbers.bias is None:
+    bias = comparison.statistics.bias
+    if bias.mean is None:
         return ""
     interval = ""
-    if numbers.bias_low is not None and numbers.bias_high is not None:
-        low, high = _signed(numbers.bias_low), _signed(numbers.bias_high)
+    if bias.low is not None and bias.high is not None:
+        low, high = _signed(bias.low), _signed(bias.high)
         interval = f", 95 % interval {low} to {high}" if lang == "en" else f"，95%置信区间 {low} 至 {high}"
     head = "Bias of the mean loss" if lang == "en" else "平均loss的偏差"
-    return f"{head}: {_signed(numbers.bias)}{interval}"
+    return f"{head}: {_signed(bias.mean)}{interval}"
 
 
 def alignment_line(comparison: Comparison, lang: str) -> str:
     """What was compared, and what was left out."""
-    found, numbers = comparison.alignment, comparison.statistics
+    found, near = comparison.alignment, comparison.statistics.near_zero
+    unit = KEYS[lang].get(found.key or "", "-")
     if lang == "zh":
-        text = f"按步对齐：共同点{len(found.steps)}个，仅本次{found.only_left}个，仅参考{found.only_right}个"
-        text += f"；每点为{found.window}步的平均" if found.window > 1 else ""
-        return text + (f"；参考loss接近零的{numbers.near_zero}个点不计相对误差" if numbers.near_zero else "") + "。"
-    text = f"Aligned by step: {len(found.steps)} common points, {found.only_left} only in the run, "
+        text = f"按{unit}对齐：共同点{found.places.size}个，仅本次{found.only_left}个，仅参考{found.only_right}个"
+        text += f"；每点为{found.window}{unit}的平均" if found.window > 1 else ""
+        return text + (f"；参考loss接近零的{near}个点不计相对误差" if near else "") + "。"
+    text = f"Aligned by {unit}: {found.places.size} common points, {found.only_left} only in the run, "
     text += f"{found.only_right} only in the reference"
-    text += f"; a point is the mean over {found.window} steps" if found.window > 1 else ""
-    text += (
-        f"; {numbers.near_zero} points with a reference near zero have no relative error" if numbers.near_zero else ""
-    )
-    return text + "."
+    text += f"; a point is the mean over {found.window} {unit}" if found.window > 1 else ""
+    return text + (f"; {near} points with a reference near zero have no relative error" if near else "") + "."
 
 
 def _signed(share: float) -> str:
@@ -125,4 +131,6 @@ def _signed(share: float) -> str:
 
 
 def _amount(name: str, value: float) -> str:
-    return f"{100 * value:.3g} %" if "relative" in name else f"{value:.4g}"
+    if name.startswith("bias"):
+        return _signed(value)
+    return f"{100 * value:.3g} %" if "relative" in name and "points" not in name else f"{value:.4g}"

@@ -11,16 +11,18 @@ import pytest
 from llmctl_reports.as_json import as_json
 from llmctl_reports.document import blocks, markdown, page
 from llmctl_reports.pictures import error_picture, loss_picture, smoothed
-from llmctl_reports.values import NON_FINITE, Meta, Record, RunLog
+from llmctl_reports.values import NON_FINITE, Meta, RunLog
 from llmctl_reports.verdict import compare
+
+from tests.reports.made_points import points_of
 
 SCHEMA = json.loads((Path(__file__).resolve().parents[2] / "docs/report-schema.json").read_text(encoding="utf-8"))
 HOSTILE = "<script>alert('1')</script>|日志.log"
 
 
 def log(count: int, factor: float = 1.0, **more: object) -> RunLog:
-    records = tuple(Record(step=n, loss=factor * (1 + 3 / n), seconds=0.1) for n in range(1, count + 1))
-    return RunLog(source=HOSTILE, format="steps.jsonl", records=records, **more)  # type: ignore[arg-type]
+    points = points_of(((n, factor * (1 + 3 / n)) for n in range(1, count + 1)), seconds=[0.1] * count)
+    return RunLog(source=HOSTILE, format="steps.jsonl", points=points, **more)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
@@ -64,7 +66,7 @@ def test_json_holds_to_the_documented_schema(run: RunLog, reference: RunLog) -> 
 
 
 def test_no_common_point_gives_nulls_and_pictures_still() -> None:
-    late = RunLog(source="b", format="b", records=(Record(step=99, loss=1.0),))
+    late = RunLog(source="b", format="b", points=points_of([(99, 1.0)]))
     found = compare(log(20), late)
     value = as_json([found.run], [found])
     jsonschema.validate(value, SCHEMA)

@@ -38,7 +38,7 @@ def test_the_newest_run_an_id_and_a_folder(tmp_path: Path) -> None:
     os.utime(new / "manifest.json", (1, 1))  # the old one was asked about since
     assert make_report(None, None, runs).folder == new / "report"
     assert make_report("old", None, runs).folder == old / "report"
-    assert make_report(str(old), None, None).run.records[0].loss == 4.5
+    assert make_report(str(old), None, None).run.points.loss[0] == 4.5
     made = make_report("old", "new", runs)
     assert made.exit_code is ExitCode.FAILED
     dotted = write_run(runs / "qwen2.5_7b-20261121-093000-kqzt")

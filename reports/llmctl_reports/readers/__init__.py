@@ -51,7 +51,7 @@ def read_log(path: Path) -> RunLog:
     likely = [name for name, reader in READERS.items() if reader.sniff(text)]
     logs = [READERS[name].read(text, file) for name in likely]
     for log in logs:
-        if log.records:
+        if len(log.points):
             return log
     dropped = "; ".join(f"{count} x {reason}" for log in logs for reason, count in log.dropped.items())
     raise ReportError(

@@ -1,16 +1,15 @@
-"""What readers share: numbers in their many spellings, lines of terminals, and steps that were done twice."""
+"""What readers share: numbers in their many spellings, lines of terminals, final metrics."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from llmctl_reports.values import DUPLICATE, NON_FINITE, SUPERSEDED, Final, Record
+from llmctl_reports.values import Final
 
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -47,36 +46,6 @@ def whole(value: object) -> int | None:
 def text_or_none(value: object) -> str | None:
     """A text that is not empty, or None."""
     return value if isinstance(value, str) and value else None
-
-
-def settle(records: Iterable[Record], dropped: Counter[str]) -> tuple[Record, ...]:
-    """One record a step, ascending. A step that comes again with the same loss is a repeated line; with another loss
-    the trainer went back, and what it did before from that step on does not count. Losses that are not finite are
-    counted and left out. Adds to `dropped`."""
-    kept: dict[int, Record] = {}
-    newest = 0
-    for record in records:
-        old = kept.get(record.step)
-        if old is not None and (old.loss == record.loss or (math.isnan(old.loss) and math.isnan(record.loss))):
-            dropped[DUPLICATE] += 1
-            continue
-        if record.step <= newest:
-            supersede(kept, record.step, dropped)
-        kept[record.step] = record
-        newest = record.step
-    good = [record for record in kept.values() if math.isfinite(record.loss)]
-    if len(good) < len(kept):
-        dropped[NON_FINITE] += len(kept) - len(good)
-    return tuple(sorted(good, key=lambda record: record.step))
-
-
-def supersede(kept: dict[int, Record], first: int, dropped: Counter[str]) -> None:
-    """Forget the records from step `first` on."""
-    old = [step for step in kept if step >= first]
-    for step in old:
-        del kept[step]
-    if old:
-        dropped[SUPERSEDED] += len(old)
 
 
 def final_of(values: Mapping[str, Any]) -> Final:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from llmctl_reports.readers.common import final_beside, final_of, finite, lines_of, number, settle, whole
-from llmctl_reports.values import Final, Meta, Record, RunLog
+from llmctl_reports.readers.common import final_beside, final_of, finite, lines_of, number, whole
+from llmctl_reports.readers.gather import Gathering
+from llmctl_reports.values import Final, Meta, RunLog
 
 DICT = re.compile(r"\{'[^{}]*\}")
 PAIR = re.compile(r"'([^']+)'\s*:\s*'?([^,'{}]*)'?")
@@ -43,14 +44,15 @@ def read(text: str, path: Path) -> RunLog:
     if total is None and totals:
         total = totals.most_common(1)[0][0]
     steps, note = _steps(losses, total)
-    dropped: Counter[str] = Counter()
-    records = settle((_record(s, p.values) for s, p in zip(steps, losses, strict=True)), dropped)
+    found = Gathering()
+    for step, point in zip(steps, losses, strict=True):
+        _add(found, step, point.values)
     batch = SAMPLES.search(text)
     return RunLog(
         source=str(path),
         format="HF Trainer output",
-        records=records,
-        dropped=dict(dropped),
+        points=found.points(),
+        dropped=found.dropped,
         meta=Meta(total_steps=total, global_batch=whole(batch.group(1)) if batch else None),
         final=_final(ends, path),
         notes=(note,) if note else (),
@@ -90,11 +92,10 @@ def _final(ends: list[dict[str, str]], path: Path) -> Final:
     return final_of(ends[-1]) if ends else final_beside(path)
 
 
-def _record(step: int, values: dict[str, str]) -> Record:
-    loss = number(values["loss"])
-    return Record(
-        step=step,
-        loss=float("nan") if loss is None else loss,
+def _add(found: Gathering, step: int, values: dict[str, str]) -> None:
+    found.add(
+        step,
+        number(values["loss"]),
         epoch=finite(values.get("epoch")),
         learning_rate=finite(values.get("learning_rate")),
         grad_norm=finite(values.get("grad_norm")),

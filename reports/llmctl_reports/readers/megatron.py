@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from pathlib import Path
 
-from llmctl_reports.readers.common import finite, lines_of, number, settle
-from llmctl_reports.values import SKIPPED, Meta, Record, RunLog
+from llmctl_reports.readers.common import finite, lines_of, number
+from llmctl_reports.readers.gather import Gathering
+from llmctl_reports.values import SKIPPED, Meta, RunLog
 
 ITERATION = re.compile(r"\biteration[\s:=]+(\d+)\s*/\s*(\d+)[^|]*\|(.*)")
 FIELD = re.compile(r"\s*(.+?)\s*[:=]\s*(\S+)\s*")
@@ -25,8 +25,7 @@ def sniff(text: str) -> bool:
 def read(text: str, path: Path) -> RunLog:
     """All iterations. A line without a loss is a skipped iteration if it says so; else its loss was not finite,
     since some versions leave such a loss out."""
-    dropped: Counter[str] = Counter()
-    found: list[Record] = []
+    found = Gathering()
     batches: list[int] = []
     lengths: set[float] = set()
     total: int | None = None
@@ -44,18 +43,19 @@ def read(text: str, path: Path) -> RunLog:
             lengths.add(tokens / samples)
         loss = next((number(fields[key]) for key in LOSS_KEYS if key in fields), None)
         if loss is None and (finite(fields.get("number of skipped iterations")) or 0) > 0:
-            dropped[SKIPPED] += 1
+            found.dropped[SKIPPED] += 1
         else:
-            found.append(_record(step, float("nan") if loss is None else loss, fields))
+            _add(found, step, loss, fields)
     length = lengths.pop() if len(lengths) == 1 else 0.0
     return RunLog(
         source=str(path),
         format="Megatron",
-        records=settle(found, dropped),
-        dropped=dict(dropped),
+        points=found.points(),
+        dropped=found.dropped,
         meta=Meta(
             total_steps=total,
             global_batch=batches[-1] if batches else None,
+            varying_batch=len(set(batches)) > 1,
             sequence_length=int(length) if length and length.is_integer() else None,
         ),
         notes=("the global batch changes within this log",) if len(set(batches)) > 1 else (),
@@ -73,14 +73,14 @@ def _fields_of_line(match: re.Match[str]) -> dict[str, str]:
     return fields if any(key.startswith(OWN_KEYS) for key in fields) else {}
 
 
-def _record(step: int, loss: float, fields: dict[str, str]) -> Record:
+def _add(found: Gathering, step: int, loss: float | None, fields: dict[str, str]) -> None:
     # DeepSpeed's placeholder, where it keeps the norm to itself: a norm of 0 beside a loss scale of -1.
     placeholder = finite(fields.get("grad norm")) == 0 and finite(fields.get("loss scale")) == -1
     elapsed = fields.get("elapsed time per iteration (ms)", fields.get("elapsed time per iteration ms", ""))
     milliseconds = finite(elapsed.split("/")[0])
-    return Record(
-        step=step,
-        loss=loss,
+    found.add(
+        step,
+        loss,
         learning_rate=finite(fields.get("learning rate")),
         grad_norm=None if placeholder else finite(fields.get("grad norm")),
         seconds=milliseconds / 1000 if milliseconds else None,

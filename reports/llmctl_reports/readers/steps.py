@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from llmctl_reports.readers.common import final_of, finite, number, settle, supersede, text_or_none, whole
-from llmctl_reports.values import BROKEN, Final, Meta, Record, RunLog
+from llmctl_reports.readers.common import final_of, finite, number, text_or_none, whole
+from llmctl_reports.readers.gather import Gathering
+from llmctl_reports.values import BROKEN, Final, Meta, RunLog
 
 
 def sniff(text: str) -> bool:
@@ -19,38 +19,33 @@ def sniff(text: str) -> bool:
 
 def read(text: str, path: Path) -> RunLog:
     """All steps. A `run` record that resumes at step N ends what was done after N before it."""
-    dropped: Counter[str] = Counter()
-    kept: list[Record] = []
+    found = Gathering()
     meta, final = Meta(), Final()
     for line in filter(None, map(str.strip, text.splitlines())):
         try:
             values = json.loads(line)
         except ValueError:
-            dropped[BROKEN] += 1
+            found.dropped[BROKEN] += 1
             continue
         kind = values.get("record") if isinstance(values, dict) else None
         if kind == "run":
             meta, final = _meta(values), Final()
-            by_step = {record.step: record for record in kept}
-            supersede(by_step, (whole(values.get("resumed_from_step")) or 0) + 1, dropped)
-            kept = list(by_step.values())
+            found.go_back(whole(values.get("resumed_from_step")) or 0)
         elif kind == "end":
             final = final_of(values)
         elif kind == "step" and (step := whole(values.get("step"))) is not None:
-            kept.append(_record(step, values))
+            _add(found, step, values)
         else:
-            dropped[BROKEN] += 1
-    records = settle(kept, dropped)
+            found.dropped[BROKEN] += 1
     return RunLog(
-        source=str(path), format="steps.jsonl", records=records, dropped=dict(dropped), meta=meta, final=final
+        source=str(path), format="steps.jsonl", points=found.points(), dropped=found.dropped, meta=meta, final=final
     )
 
 
-def _record(step: int, values: Mapping[str, Any]) -> Record:
-    loss = number(values.get("loss"))
-    return Record(
-        step=step,
-        loss=float("nan") if loss is None else loss,
+def _add(found: Gathering, step: int, values: Mapping[str, Any]) -> None:
+    found.add(
+        step,
+        number(values.get("loss")),
         epoch=finite(values.get("epoch")),
         learning_rate=finite(values.get("learning_rate")),
         grad_norm=finite(values.get("grad_norm")),

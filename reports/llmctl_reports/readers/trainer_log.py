@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from llmctl_reports.readers.common import final_beside, finite, number, settle, whole
-from llmctl_reports.values import BROKEN, Meta, Record, RunLog
+from llmctl_reports.readers.common import final_beside, finite, number, whole
+from llmctl_reports.readers.gather import Gathering
+from llmctl_reports.values import BROKEN, Meta, RunLog
 
 ELAPSED = re.compile(r"(?:(\d+) days?, )?(\d+):(\d+):(\d+)")
 
@@ -22,20 +22,24 @@ def sniff(text: str) -> bool:
 
 def read(text: str, path: Path) -> RunLog:
     """All points; the final metrics come from `all_results.json` beside it, or from the last line."""
-    dropped: Counter[str] = Counter()
-    found: list[Record] = []
+    found = Gathering()
     last: dict[str, Any] = {}
     for line in filter(None, map(str.strip, text.splitlines())):
         try:
             values = json.loads(line)
             step = int(values["current_steps"])
         except (ValueError, KeyError, TypeError):
-            dropped[BROKEN] += 1
+            found.dropped[BROKEN] += 1
             continue
         last = values
         if "loss" in values:
-            found.append(_record(step, values))
-    records = settle(found, dropped)
+            found.add(
+                step,
+                number(values["loss"]),
+                epoch=finite(values.get("epoch")),
+                learning_rate=finite(values.get("lr", values.get("learning_rate"))),
+                grad_norm=finite(values.get("grad_norm")),
+            )
     final = final_beside(path)
     elapsed = seconds_of(last.get("elapsed_time"))
     ended = last.get("current_steps") == last.get("total_steps")
@@ -46,8 +50,8 @@ def read(text: str, path: Path) -> RunLog:
     return RunLog(
         source=str(path),
         format="trainer_log.jsonl",
-        records=records,
-        dropped=dict(dropped),
+        points=found.points(),
+        dropped=found.dropped,
         meta=Meta(total_steps=whole(last.get("total_steps"))),
         final=final,
     )
@@ -60,14 +64,3 @@ def seconds_of(elapsed: object) -> float | None:
         return None
     days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
     return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
-
-
-def _record(step: int, values: dict[str, Any]) -> Record:
-    loss = number(values["loss"])
-    return Record(
-        step=step,
-        loss=float("nan") if loss is None else loss,
-        epoch=finite(values.get("epoch")),
-        learning_rate=finite(values.get("lr", values.get("learning_rate"))),
-        grad_norm=finite(values.get("grad_norm")),
-    )

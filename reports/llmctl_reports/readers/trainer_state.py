@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from llmctl_reports.errors import ReportError
-from llmctl_reports.readers.common import final_beside, final_of, finite, number, settle, whole
-from llmctl_reports.values import Meta, Record, RunLog
+from llmctl_reports.readers.common import final_beside, final_of, finite, number, whole
+from llmctl_reports.readers.gather import Gathering
+from llmctl_reports.values import Meta, RunLog
 
 
 def sniff(text: str) -> bool:
@@ -31,24 +31,20 @@ def read(text: str, path: Path) -> RunLog:
         ) from None
     points = [entry for entry in history if "loss" in entry and whole(entry.get("step")) is not None]
     ends = [final_of(entry) for entry in history if "train_loss" in entry]
-    dropped: Counter[str] = Counter()
-    records = settle(map(_record, points), dropped)
+    found = Gathering()
+    for entry in points:
+        found.add(
+            int(entry["step"]),
+            number(entry["loss"]),
+            epoch=finite(entry.get("epoch")),
+            learning_rate=finite(entry.get("learning_rate")),
+            grad_norm=finite(entry.get("grad_norm")),
+        )
     return RunLog(
         source=str(path),
         format="trainer_state.json",
-        records=records,
-        dropped=dict(dropped),
+        points=found.points(),
+        dropped=found.dropped,
         meta=Meta(total_steps=whole(state.get("max_steps"))),
         final=ends[-1] if ends else final_beside(path),
-    )
-
-
-def _record(entry: dict[str, Any]) -> Record:
-    loss = number(entry["loss"])
-    return Record(
-        step=int(entry["step"]),
-        loss=float("nan") if loss is None else loss,
-        epoch=finite(entry.get("epoch")),
-        learning_rate=finite(entry.get("learning_rate")),
-        grad_norm=finite(entry.get("grad_norm")),
     )

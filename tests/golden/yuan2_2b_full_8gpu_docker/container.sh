@@ -1,0 +1,23 @@
+#!/bin/sh
+# yuan2_2b_full_8gpu_docker-20260101-000000-abcd: start one node's container by hand with   sh container.sh NODE_RANK
+NODE_RANK=${1:?usage: sh container.sh NODE_RANK}
+cd /workspace/llmctl/runs/yuan2_2b_full_8gpu_docker-20260101-000000-abcd || exit 2
+case "$NODE_RANK" in
+0) LLMCTL_NODE=node1 ;;
+*) echo "launch: no node has rank $NODE_RANK" >&2; exit 2 ;;
+esac
+LLMCTL_RUN_ID=yuan2_2b_full_8gpu_docker-20260101-000000-abcd
+LLMCTL_LOG_DIR=/workspace/llmctl/runs/yuan2_2b_full_8gpu_docker-20260101-000000-abcd/logs/"$LLMCTL_NODE"
+export LLMCTL_NODE LLMCTL_RUN_ID LLMCTL_LOG_DIR
+command -v docker >/dev/null 2>&1 || { echo "launch: no docker on $(hostname)" >&2; exit 127; }
+set -- --mount=type=bind,source=/workspace/llmctl,destination=/workspace/llmctl --ipc=host --gpus all --shm-size=64g
+if [ "$(id -u)" != 0 ]; then
+    set -- "$@" --env=HOME=/tmp --env=USER
+    for llmctl_group in $(id -G); do set -- "$@" --group-add="$llmctl_group"; done
+fi
+# What is secret stands in env.sh, which is read inside: neither in these words nor in the runtime's own records.
+exec docker run --rm --name="llmctl-$LLMCTL_RUN_ID-$LLMCTL_NODE" \
+    --label="llmctl.run=$LLMCTL_RUN_ID" --label="llmctl.node=$LLMCTL_NODE" \
+    --env=LLMCTL_RUN_ID --env=LLMCTL_NODE --env=LLMCTL_LOG_DIR \
+    --network=host --user="$(id -u):$(id -g)" --workdir=/workspace/llmctl/runs/yuan2_2b_full_8gpu_docker-20260101-000000-abcd --entrypoint=sh \
+    "$@" llmctl-pytorch:23.08 ./inside.sh "$NODE_RANK"
