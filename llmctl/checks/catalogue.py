@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from llmctl.checks import environment, python_env
+from llmctl.checks.container import container_rows
 from llmctl.checks.environment import environment_rows
 from llmctl.checks.facts import Severity
 from llmctl.checks.host import host_rows
@@ -41,6 +42,7 @@ def groups() -> dict[str, list[Row | Rule]]:
             *config_rows({"model": ["PATH"]}),
         ],
     }
+    found["Containers"] = [*container_rows({"runtime": "docker", "image": "IMAGE"})]
     vendors = [vendor for vendor in VENDORS.values() if vendor.rows]
     return found | {f"{vendor.title} (`{vendor.name}`)": [*vendor.rows, *vendor.rules] for vendor in vendors}
 

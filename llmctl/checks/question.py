@@ -11,6 +11,7 @@ from typing import Any
 from llmctl.checks import environment, python_env
 from llmctl.checks.addresses import known
 from llmctl.checks.collective import judge_collective
+from llmctl.checks.container import container_rows
 from llmctl.checks.environment import environment_rows
 from llmctl.checks.facts import Fact, Finding, Severity
 from llmctl.checks.host import host_rows
@@ -74,6 +75,8 @@ class Question:
     model: Mapping[str, Any] = field(default_factory=dict)
     """The keys of the model's config, where the launcher knows them; else `model.config` of the nodes tells."""
     variables: Mapping[str, str] = field(default_factory=dict)
+    container: Mapping[str, str] = field(default_factory=dict)
+    """`runtime` and `image` where the ranks run in containers: what is inside is then the image's, not the node's."""
     expect: Mapping[str, str] = field(default_factory=dict)
     deep: bool = False
     only: tuple[str, ...] = ()
@@ -107,6 +110,7 @@ class Question:
             *python_rows(self.python, engine=self.engine, deepspeed=self.deepspeed, lora=self.lora),
             *path_rows(self.places, deep=self.deep),
             *config_rows(self.places),
+            *container_rows(self.container),
         ]
         kinds = VENDORS if self.device is None else [self.device]
         groups = {"": rows} | {kind: list(VENDORS[kind].rows) for kind in kinds}
@@ -114,7 +118,10 @@ class Question:
             kind: [
                 row
                 for row in group
-                if (row is KINDS or self.reads(row.name)) and self.deep >= row.deep and not (self.deep and row.shallow)
+                if (row is KINDS or self.reads(row.name))
+                and self.deep >= row.deep
+                and not (self.deep and row.shallow)
+                and not (self.container and _of_image(row))
             ]
             for kind, group in groups.items()
         }
@@ -194,6 +201,11 @@ def findings(
     ]
     found += judge_collective(known(facts), [node.name for node in nodes])
     return sorted(found, key=lambda finding: list(Severity).index(finding.severity))
+
+
+def _of_image(row: Row) -> bool:
+    """Whether a row is about what a container brings itself."""
+    return row.env or row.name.startswith("toolkit.")
 
 
 def from_values(values: Mapping[str, Any]) -> Question:

@@ -15,6 +15,7 @@ from llmctl_engine.devices import DEVICES
 from llmctl.quoting import sh_quote
 from llmctl.recipe.load import dump_recipe
 from llmctl.recipe.schema import Recipe
+from llmctl.render.container import container_files, container_values
 from llmctl.render.deepspeed import ds_config
 from llmctl.resources import data_dir
 from llmctl.run.plan import Plan
@@ -25,15 +26,22 @@ EXACT_PREFIX = {"NCCL_SOCKET_IFNAME": "=", "HCCL_SOCKET_IFNAME": "="}
 
 def render(plan: Plan) -> dict[str, str]:
     """Every file of the run folder by its relative path. Raises ManyErrors when the DeepSpeed lint objects."""
+    container = plan.recipe.cluster.container
     pdsh = plan.recipe.launch.backend == "pdsh"
-    names = ["hostfile", "env.sh", "enter.sh", "launch.sh", *(["rank.sh", "deepspeed_env"] if pdsh else [])]
+    names = ["hostfile", "env.sh", "enter.sh", "launch.sh", *container_files(container)]
+    names += ["rank.sh", "deepspeed_env"] if pdsh and container is None else []
     values = _values(plan)
     files = {"recipe.yaml": dump_recipe(plan.recipe)}
     deepspeed = ds_config(plan)
     if deepspeed is not None:
         files["ds_config.json"] = json.dumps(deepspeed, indent=2, ensure_ascii=False) + "\n"
     files["engine.json"] = to_json(engine_config(plan))
+    if container is not None:  # inside, a node's part starts as it would on a node without a container
+        files["inside.sh"] = _templates().get_template("launch.sh.j2").render(values | _INSIDE)
     return files | {name: _templates().get_template(f"{name}.j2").render(values) for name in names}
+
+
+_INSIDE = {"container": None, "pdsh": False, "script": "inside.sh"}
 
 
 def engine_config(plan: Plan) -> EngineConfig:
@@ -121,6 +129,9 @@ def _values(plan: Plan) -> dict[str, Any]:
     world = {node.name: list(range(node.slots)) for node in plan.nodes}
     return {
         "plan": plan,
+        "script": "launch.sh",
+        "pdsh": plan.recipe.launch.backend == "pdsh",
+        **container_values(plan),
         "shell": shell_of(plan.recipe),
         **_activation(plan.recipe),
         "environment": {"LLMCTL_RUN_ID": plan.run_id} | environment(plan.recipe),

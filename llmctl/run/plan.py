@@ -89,11 +89,11 @@ def make_plan(
     """Work out a run. `addresses` and `interfaces` (by node name) and `master_port` are what was found on the nodes;
     the recipe's own values win, the node's name and 29500 stand in where nothing is known."""
     cluster = recipe.cluster
-    if recipe.launch.backend == "pdsh" and not re.fullmatch(r"[A-Za-z0-9_@%+=:,./-]+", paths.run_dir):
+    if recipe.launch.backend == "pdsh" and not re.fullmatch(r"[A-Za-z0-9_@+=:,./-]+", paths.run_dir):
         raise UsageError(
             f"pdsh cannot work in {paths.run_dir!r}",
             where="cluster.workdir",
-            why="DeepSpeed hands the folder to the nodes' shells without quotes",
+            why="DeepSpeed hands the folder to the nodes' shells without quotes, and pdsh puts something else for %h",
             hint="use letters, digits and ./_- in cluster.workdir, or launch.backend: ssh",
         )
     addresses, interfaces = addresses or {}, interfaces or {}

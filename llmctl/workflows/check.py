@@ -58,6 +58,7 @@ class CheckResult:
 def question_of(planned: Draft) -> Question:
     """What a recipe's nodes are asked."""
     recipe, paths, staged = planned.loaded.recipe, planned.plan.paths, planned.inputs.sizes
+    container = recipe.cluster.container
     places = {"model": paths.model_path, "adapter": paths.adapter_path, "data": paths.data_dir}
     return Question(
         workdir=recipe.cluster.workdir,
@@ -65,7 +66,7 @@ def question_of(planned: Draft) -> Question:
         device=recipe.cluster.device,
         backend=recipe.launch.backend,
         interface=recipe.cluster.interface,
-        engine=True,
+        engine=container is None,
         deepspeed=recipe.deepspeed is not None,
         lora=recipe.train.method == "lora",
         places={kind: [place] for kind, place in places.items() if place is not None and kind not in staged}
@@ -76,6 +77,7 @@ def question_of(planned: Draft) -> Question:
         training=asdict(_training(planned)),
         model=_model_config(planned),
         variables=_told_variables(recipe),
+        container=container.model_dump(include={"runtime", "image"}) if container else {},
         expect=dict(recipe.cluster.expect),
     )
 
@@ -207,6 +209,8 @@ def check_words(
     _assert_some(question)
     if collective and (planned is None or via_pdsh):
         raise UsageError("--collective starts the ranks of a recipe over SSH", hint="llmctl check RECIPE --collective")
+    if collective and recipe is not None and recipe.cluster.container:
+        raise UsageError("--collective starts ranks on the nodes themselves", why="the recipe's run in a container")
     transports: dict[str, Transport] = {}
     errors: dict[str, LlmctlError] = {}
     if recipe is not None and recipe.launch.backend == "local":
@@ -271,7 +275,7 @@ def _ask_each(
     rows = [row for group in question.rows.values() for row in group]
     asked = request(
         rows,
-        activation=entering(recipe, _told_variables(recipe)) if recipe else None,
+        activation=entering(recipe, _told_variables(recipe)) if recipe and not recipe.cluster.container else None,
         shell=shell_of(recipe) if recipe else "bash",
         ports=_ports(recipe),
     )

@@ -16,7 +16,15 @@ from llmctl.resources import data_dir
 from llmctl.run.plan import NodePaths, make_plan
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-VARIANTS: dict[str, tuple[str, ...]] = {"baichuan13b_2x8npu+pdsh": ("launch.backend=pdsh",)}
+VARIANTS: dict[str, tuple[str, ...]] = {
+    "baichuan13b_2x8npu+pdsh": ("launch.backend=pdsh",),
+    "baichuan13b_2x8npu+podman": ("cluster.container={runtime: podman, image: llmctl-cann:8.2}",),
+    "baichuan13b_2x8npu+pdsh+docker": (
+        "launch.backend=pdsh",
+        "cluster.container={runtime: docker, image: llmctl-cann:8.2}",
+    ),
+    "baichuan13b_2x8npu+apptainer": ("cluster.container={runtime: apptainer, image: /data/images/llmctl.sif}",),
+}
 """Further cases, `recipe+word`: what a user can switch to."""
 
 
