@@ -60,14 +60,15 @@ def judge_reserved(value: Any, _node: str, wanted: Wanted) -> Complaint:
 
 
 def tried_ports(values: Values, node: str, below: Callable[[int], int]) -> list[int]:
-    """What its neighbour tries to reach on a node. `below(n)` gives a random number from 0 to n - 1."""
+    """What its neighbour tries to reach on a node. `below(n)` gives a random number from 0 to n - 1. No port of a
+    rendezvous is among them: nodes may lie on one machine."""
     ports = set(RENDEZVOUS)
     told = value_of(values, "network.port_range", node)
     if told:
         ports |= {told["low"] + below(told["high"] - told["low"] + 1) for _ in range(SAMPLES)}
     if value_of(values, "hccl.reserved", node):
         ports |= set(hccl_ports(value_of(values, "environment.effective", node) or {}))
-    return sorted(ports - {value_of(values, "network.port", node)})
+    return sorted(ports - set(values.get("network.port", {}).values()))
 
 
 def judge_ports(values: Values, names: Sequence[str]) -> list[Finding]:

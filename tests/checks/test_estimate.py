@@ -144,7 +144,9 @@ def test_what_always_holds(
     whole, trained = parameters(model), adapter_parameters(model, 8) if method == "lora" else parameters(model)
     for name, need in found.items():
         assert 0 <= need.disk <= (count + 1) * 20 * trained + 1
-        assert need.memory >= by_node[name] * GIB + (2 * whole * by_node[name] / sum(slots) if zero == 3 else 2 * whole)
+        assert need.memory + 1 >= by_node[name] * GIB + (
+            2 * whole * by_node[name] / sum(slots) if zero == 3 else 2 * whole
+        )
     more = needs(training(**vars(asked) | {"checkpoints": count + 1}), model, by_node, {})
     assert all(more[name].disk >= found[name].disk for name in names)
     deeper = needs(asked, llama(hidden_size=hidden, num_hidden_layers=layers + 1), by_node, {})

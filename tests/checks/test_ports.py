@@ -75,6 +75,7 @@ def test_a_node_is_tried_at_the_ports_that_ranks_use() -> None:
     ports = tried_ports(values, "a", secrets.randbelow)
     assert {29500, 29510} <= set(ports)
     assert 29501 not in ports
+    assert 29501 not in tried_ports(values, "on the same machine", secrets.randbelow)
     assert 1 <= len([port for port in ports if 32768 <= port <= 60999]) <= 3
     npu = known([fact("network.port_range", "a", RANGE), fact("hccl.reserved", "a", RANGE)])
     assert set(hccl_ports({})) <= set(tried_ports(npu, "a", lambda _: 0))
