@@ -56,6 +56,8 @@ class Cluster(Section):
     hostfile: str | None = None
     """A hostfile beside the recipe, instead of `nodes`."""
     devices_per_node: int = Field(default=1, ge=1)
+    devices: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(), strict=False)
+    """The device numbers to use on each node, so that two runs can share one; without them the first ones."""
     workdir: str | None = None
     """The same absolute path on every node; the local backend may leave it out."""
     user: Account | None = None
@@ -75,6 +77,20 @@ class Cluster(Section):
     """Start each node's part in a container."""
     interface: str | None = None
     """The network interface for the collectives; chosen from the route between the nodes without it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_process_a_device(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and isinstance(values.get("devices"), list | tuple) and values["devices"]:
+            return {"devices_per_node": len(values["devices"]), **values}
+        return values
+
+    @field_validator("devices")
+    @classmethod
+    def _each_once(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError("a device is named twice")
+        return value
 
     @field_validator("workdir")
     @classmethod
@@ -117,6 +133,8 @@ class Launch(Section):
     """How often torchrun replaces lost ranks by itself, without a new start of the run."""
     stall: int = Field(default=1800, ge=0)
     """Seconds without a step after which a run counts as hanging; 0 never."""
+    when_busy: Literal["refuse", "wait"] | None = None
+    """What becomes of a start whose devices are in use; without it accelerators are refused, and a CPU is shared."""
 
 
 class Model(Section):
@@ -242,6 +260,7 @@ def contradictions(values: Mapping[str, Any]) -> list[tuple[str, str]]:
         found.append(("launch.launcher", "pdsh is DeepSpeed's own multi-node path; use `launcher: deepspeed`"))
     found += _retry_contradictions(launch, backend)
     found += _container_contradictions(_block(cluster, "container"))
+    found += _device_contradictions(cluster)
     if (model.get("path") is None) == (model.get("init") is None):
         found.append(("model", "give exactly one of `path` and `init`"))
     device, precision = DEVICES.get(str(cluster.get("device"))), train.get("precision", Train().precision)
@@ -264,6 +283,21 @@ def _retry_contradictions(launch: Mapping[str, Any], backend: Any) -> list[tuple
         found.append(("launch.spares", "spares stand in when a run is started again; set launch.retries too"))
     if launch.get("elastic") and (launch.get("launcher", Launch().launcher) != "torchrun" or backend == "slurm"):
         found.append(("launch.elastic", "is torchrun's own; use `launcher: torchrun` on local or ssh"))
+    return found
+
+
+def _device_contradictions(cluster: Mapping[str, Any]) -> list[tuple[str, str]]:
+    numbers, count, env = cluster.get("devices"), cluster.get("devices_per_node"), _block(cluster, "env")
+    if not isinstance(numbers, list | tuple) or not numbers:
+        return []
+    found: list[tuple[str, str]] = []
+    if count is not None and count != len(numbers):
+        found.append(
+            ("cluster.devices_per_node", f"is {count}, but cluster.devices names {len(numbers)}; leave it out")
+        )
+    device = DEVICES.get(str(cluster.get("device")))
+    if device and device.visible in env:
+        found.append((f"cluster.env.{device.visible}", "is set from cluster.devices; leave it out"))
     return found
 
 

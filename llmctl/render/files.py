@@ -126,7 +126,7 @@ def _values(plan: Plan) -> dict[str, Any]:
         for name in DEVICES[cluster.device].interface_variables
         if name not in cluster.env
     ]
-    world = {node.name: list(range(node.slots)) for node in plan.nodes}
+    world = {node.name: list(cluster.devices or range(node.slots)) for node in plan.nodes}
     return {
         "plan": plan,
         "script": "launch.sh",
@@ -134,7 +134,7 @@ def _values(plan: Plan) -> dict[str, Any]:
         **container_values(plan),
         "shell": shell_of(plan.recipe),
         **_activation(plan.recipe),
-        "environment": {"LLMCTL_RUN_ID": plan.run_id} | environment(plan.recipe),
+        "environment": {"LLMCTL_RUN_ID": plan.run_id} | _visible(plan.recipe) | environment(plan.recipe),
         "python_path": ":".join(
             [plan.paths.engine_dir, *([str(own)] if (own := cluster.env.get("PYTHONPATH")) else [])]
         ),
@@ -147,6 +147,13 @@ def _values(plan: Plan) -> dict[str, Any]:
 def _activation(recipe: Recipe) -> dict[str, Any]:
     lines = recipe.cluster.activate
     return {"activate": lines, "conda": any(line.split()[:1] == ["conda"] for line in lines)}
+
+
+def _visible(recipe: Recipe) -> dict[str, str]:
+    """What restricts the ranks to the devices that the recipe names. DeepSpeed's launcher sets it anew for each rank,
+    from the same numbers."""
+    variable, devices = DEVICES[recipe.cluster.device].visible, recipe.cluster.devices
+    return {variable: ",".join(map(str, devices))} if variable and devices else {}
 
 
 def _pdsh_ssh_args(plan: Plan) -> str:
