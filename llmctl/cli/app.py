@@ -23,6 +23,7 @@ COMMAND_MODULES = (
     "run",
     "keep",
     "attach",
+    "status",
     "lifecycle",
     "report",
     "recipes",

@@ -1,18 +1,16 @@
-"""`llmctl ps`, `status`, `logs`, `cancel`."""
+"""`llmctl ps`, `logs`, `cancel`."""
 
 from __future__ import annotations
 
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
 from llmctl.cli.helping import HELP
-
-if TYPE_CHECKING:
-    from llmctl.workflows.lifecycle import RunStatus
+from llmctl.cli.run_table import age
 
 RUNS = typer.Option(None, help="Where runs lie, besides those of the index.")
 AS_JSON = typer.Option(False, "--json", help="For machines.")
@@ -29,7 +27,7 @@ def ps(
     errors: list[str] = []
     if refresh:
         from llmctl.cli.watching import PlainWatcher
-        from llmctl.workflows.lifecycle import refresh as ask
+        from llmctl.workflows.status import refresh as ask
 
         errors = [str(outcome.error) for outcome in ask(entries(), PlainWatcher()) if outcome.error]
     now = time.time()
@@ -45,35 +43,13 @@ def ps(
         typer.echo(f"{'run':<{wide}}  {'state':<9}  {'age':>8}  nodes")
         for row in rows:
             nodes: Any = row["nodes"]
-            age = _age(row["age_seconds"])  # type: ignore[arg-type]
-            typer.echo(f"{row['run']:<{wide}}  {row['state']:<9}  {age:>8}  {','.join(nodes)}")
+            since = age(row["age_seconds"])  # type: ignore[arg-type]
+            typer.echo(f"{row['run']:<{wide}}  {row['state']:<9}  {since:>8}  {','.join(nodes)}")
     else:
         typer.echo("no runs yet; try: llmctl run quickstart")
     for error in errors:
         typer.echo(f"llmctl: {error}", err=True)
     if errors:
-        raise typer.Exit(5)
-
-
-def status(
-    run: str | None = typer.Argument(None, help="A run id, its beginning, or a run folder; default: the newest."),
-    runs: Path | None = RUNS,
-    as_json: bool = AS_JSON,
-) -> None:
-    """Ask the nodes how a run stands.
-
-    A run that has ended meanwhile is collected."""
-    from llmctl.cli.watching import PlainWatcher
-    from llmctl.workflows.lifecycle import status as ask
-
-    asked = ask(run, runs=runs, watcher=PlainWatcher())
-    if as_json:
-        typer.echo(json.dumps(_plain(asked), ensure_ascii=False, indent=2))
-    else:
-        _show(asked)
-    for error in asked.errors.values():
-        typer.echo(f"llmctl: {error}", err=True)
-    if asked.errors:
         raise typer.Exit(5)
 
 
@@ -115,53 +91,8 @@ def cancel(
     typer.echo(f"cancelled {folder.run_id}; continue it with: llmctl run --resume {folder.run_id}")
 
 
-def _show(asked: RunStatus) -> None:
-    from llmctl.cli.console import table
-    from llmctl.cli.failing import show_failure
-    from llmctl.cli.watching import progress_line
-
-    typer.echo(f"{asked.folder.run_id}: {asked.state}")
-    if asked.progress.total_steps:
-        typer.echo(progress_line(asked.progress))
-    rows = []
-    for name, report in asked.reports.items():
-        beat = "-" if report.heartbeat is None else _age(max(0.0, report.clock - report.heartbeat))
-        code = "-" if report.exit_code is None else report.exit_code
-        rows.append([name, report.state or "no supervisor", code, beat])
-    table(["node", "state", "exit code", "heard"], rows)
-    if asked.failure is not None:
-        show_failure(asked.failure)
-    typer.echo(f"records: {asked.folder.root}\nweights: {asked.manifest['output']}")
-
-
-def _plain(asked: RunStatus) -> dict[str, Any]:
-    return {
-        "run": asked.folder.run_id,
-        "state": str(asked.state),
-        "folder": str(asked.folder.root),
-        "output": asked.manifest["output"],
-        "step": asked.progress.step,
-        "total_steps": asked.progress.total_steps,
-        "loss": asked.progress.loss,
-        "tokens_per_second": asked.progress.tokens_per_second,
-        "nodes": [
-            {"node": name, "state": report.state, "exit_code": report.exit_code, "heartbeat": report.heartbeat}
-            for name, report in asked.reports.items()
-        ],
-        "errors": {name: str(error) for name, error in asked.errors.items()},
-        "failure": vars(asked.failure) if asked.failure else None,
-    }
-
-
-def _age(seconds: float) -> str:
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
-
-
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command(add_help_option=False)(ps)
-    for command in (status, logs, cancel):
+    for command in (logs, cancel):
         app.command()(command)

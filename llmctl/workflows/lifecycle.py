@@ -1,96 +1,24 @@
-"""What becomes of runs that were started: ps, status, logs, cancel."""
+"""What becomes of runs that were started: logs, cancel."""
 
 from __future__ import annotations
 
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from llmctl.errors import LlmctlError, UsageError
-from llmctl.launch.failures import Failure, first_failure
 from llmctl.launch.supervised import FULL, NodeReport
 from llmctl.remote.fanout import Outcome, fan_out
-from llmctl.run.acting import actor
 from llmctl.run.folder import RunFolder
-from llmctl.run.index import IndexEntry, entries, find_run
-from llmctl.run.records import Progress
+from llmctl.run.index import find_run
 from llmctl.run.states import ENDED, State
 from llmctl.workflows import ending as concluding
-from llmctl.workflows.follow import GRACE, Ending, Watcher, label_of, state_of
+from llmctl.workflows.follow import GRACE, Watcher, label_of
 from llmctl.workflows.live import Live, opened
-from llmctl.workflows.manifest import note_state
 from llmctl.workflows.polling import INTERVAL
 from llmctl.workflows.render import runs_folder
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunStatus:
-    """A run as its nodes tell it now."""
-
-    folder: RunFolder
-    state: State
-    reports: dict[str, NodeReport]
-    errors: dict[str, LlmctlError]
-    """Nodes that could not be asked."""
-    progress: Progress
-    failure: Failure | None = None
-    manifest: dict[str, Any] = field(default_factory=dict)
-
-
-def status(given: str | None, *, runs: Path | None, watcher: Watcher) -> RunStatus:
-    """Ask the nodes about a run. One that ended while nobody acts for it is collected and noted now, and what still
-    runs of it beside the failure is ended."""
-    folder = find_run(given, runs_folder(runs))
-    with opened(folder) as (live, errors):
-        manifest = folder.read_manifest()
-        reports, logs = _ends(live, errors)
-        progress = Progress(total_steps=manifest.get("total_steps") or 0)
-        progress.feed(logs.pop("output/steps.jsonl", ""))
-        known = State(manifest["state"])
-        starters = {node: reports[node] for node in live.backend.starters(live.job) if node in reports}
-        unborn = known is State.STAGING and all(report.state is None for report in reports.values())
-        state = known if known in ENDED or errors or unborn else state_of(starters)
-        failure = first_failure(reports, logs) if state in (State.FAILED, State.LOST) else None
-        if known not in ENDED and actor(folder) is not None:
-            state = known
-        elif state in ENDED and known not in ENDED:
-            if any(report.state is State.RUNNING for report in reports.values()):
-                live.backend.cancel(live.job, live.transports, GRACE)
-            ending = Ending(state=state, reports=reports, failure=failure, progress=progress)
-            concluding.conclude(live, ending, watcher)
-        elif known not in ENDED and not errors:
-            note_state(folder, state)
-    return RunStatus(
-        folder=folder,
-        state=state,
-        reports=reports,
-        errors=errors,
-        progress=progress,
-        failure=failure,
-        manifest=folder.read_manifest(),
-    )
-
-
-def refresh(listed: list[IndexEntry], watcher: Watcher) -> list[Outcome[IndexEntry, State]]:
-    """Ask the nodes about every run that has not ended; the state or the error of each, in order."""
-
-    def one(entry: IndexEntry) -> State:
-        if entry.state in ENDED:
-            return entry.state
-        asked = status(entry.path, runs=None, watcher=watcher)
-        if asked.errors:
-            raise next(iter(asked.errors.values()))
-        return asked.state
-
-    return fan_out(listed, one, limit=8)
-
-
-def listed() -> list[IndexEntry]:
-    """All runs of the index, the newest last."""
-    return entries()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,19 +96,6 @@ def cancel(given: str, *, runs: Path | None, watcher: Watcher) -> tuple[RunFolde
         else:
             done = concluding.cancel(live, watcher)
     return folder, [*done, *unreached]
-
-
-def _ends(live: Live, errors: dict[str, LlmctlError]) -> tuple[dict[str, NodeReport], dict[str, str]]:
-    """Every node's report, and the ends of all files by name; nodes that give none go to `errors`."""
-    reports: dict[str, NodeReport] = {}
-    logs: dict[str, str] = {}
-    for outcome in live.backend.status(live.job, live.transports):
-        if outcome.value is not None:
-            reports[outcome.item] = outcome.value
-            logs |= outcome.value.texts
-        elif outcome.item not in errors and outcome.error is not None:
-            errors[outcome.item] = outcome.error
-    return reports, logs
 
 
 def _read_all(

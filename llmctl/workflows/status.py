@@ -1,0 +1,209 @@
+"""How a run stands: asked once, or watched."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from llmctl.errors import LlmctlError
+from llmctl.launch.failures import Failure, first_failure
+from llmctl.launch.supervised import NodeReport
+from llmctl.remote.fanout import Outcome, fan_out
+from llmctl.remote.soon import connect_soon
+from llmctl.run.acting import actor
+from llmctl.run.attempts import Attempt, read_attempts
+from llmctl.run.folder import RunFolder
+from llmctl.run.index import IndexEntry, find_run
+from llmctl.run.records import Progress
+from llmctl.run.seen import NodeSeen, read_seen, remember
+from llmctl.run.states import ENDED, State
+from llmctl.workflows.ending import conclude
+from llmctl.workflows.follow import GRACE, Ending, Watcher, label_of, state_of
+from llmctl.workflows.live import Live, opened
+from llmctl.workflows.manifest import note_state
+from llmctl.workflows.mirror import RECORDS
+from llmctl.workflows.polling import Polling, told_so_far
+from llmctl.workflows.render import runs_folder
+
+LINES = 50
+"""Log lines that are kept for a look."""
+REDRAW = 0.5
+"""Seconds between two looks at most."""
+REMEMBER = 10.0
+"""Seconds between two notes of what the nodes told."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStatus:
+    """A run as its nodes tell it now."""
+
+    folder: RunFolder
+    state: State
+    nodes: Mapping[str, NodeSeen]
+    """Every node in the order of the ranks; of one that does not answer, what it told last."""
+    errors: Mapping[str, LlmctlError]
+    """Nodes that do not answer."""
+    progress: Progress
+    failure: Failure | None = None
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+    lines: Sequence[tuple[str, str]] = ()
+    """(label, line) of the newest log lines."""
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        """The starts of the run."""
+        return read_attempts(self.manifest)
+
+
+class View:
+    """Takes in what the nodes of a run answer, one after the other, and tells how the run stands."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+        self.reports: dict[str, NodeReport] = {}
+        self.errors: dict[str, LlmctlError] = {}
+        self.texts: dict[str, str] = {}
+        """The newest text of each file."""
+        self.progress = Progress(total_steps=live.folder.read_manifest().get("total_steps") or 0)
+        self._seen = read_seen(live.folder)
+        self._lines = deque[tuple[str, str]](maxlen=LINES)
+        self._remembered = 0.0
+
+    def take(self, node: str, answer: NodeReport | None, error: LlmctlError | None) -> None:
+        """One node's answer, or why there is none."""
+        if answer is None:
+            if error is not None:
+                self.errors[node] = error
+            return
+        self.errors.pop(node, None)
+        self.reports[node] = answer
+        own: Progress | None = None
+        for name, text in answer.texts.items():
+            self.texts[name] = text
+            if name == RECORDS:
+                if node == self._live.job.nodes[0]:  # on a shared file system every node sees the same records
+                    self.progress.feed(text)
+                    own = self.progress
+            else:
+                self._lines.extend((label_of(name), line) for line in text.splitlines()[-LINES:])
+        self._seen[node] = seen_of(answer, own, self._seen.get(node), time.time())
+
+    def keep(self) -> None:
+        """Write down what the nodes told, not too often."""
+        if time.monotonic() - self._remembered > REMEMBER:
+            self._remembered = time.monotonic()
+            remember(self._live.folder, {node: self._seen[node] for node in self.reports})
+
+    def told(self) -> State:
+        """The state that the nodes tell, whatever was noted."""
+        starters = self._live.backend.starters(self._live.job)
+        return state_of({node: self.reports[node] for node in starters if node in self.reports})
+
+    def status(self, state: State, failure: Failure | None = None) -> RunStatus:
+        """All of it as a value."""
+        return RunStatus(
+            folder=self._live.folder,
+            state=state,
+            nodes={node: self._seen.get(node, NodeSeen(node=node)) for node in self._live.job.nodes},
+            errors=dict(self.errors),
+            progress=self.progress,
+            failure=failure,
+            manifest=self._live.folder.read_manifest(),
+            lines=tuple(self._lines),
+        )
+
+
+def status(given: str | None, *, runs: Path | None, watcher: Watcher) -> RunStatus:
+    """Ask the nodes about a run. One that ended while nobody acts for it is collected and noted now, and what still
+    runs of it beside the failure is ended."""
+    folder = find_run(given, runs_folder(runs))
+    with opened(folder, connect_soon) as (live, errors):
+        view = _asked(live, errors)
+        view.keep()
+        known = State(folder.read_manifest()["state"])
+        unborn = known is State.STAGING and all(report.state is None for report in view.reports.values())
+        state = known if known in ENDED or view.errors or unborn else view.told()
+        failure = first_failure(view.reports, view.texts) if state in (State.FAILED, State.LOST) else None
+        if known not in ENDED and actor(folder) is not None:
+            state = known
+        elif state in ENDED and known not in ENDED:
+            if any(report.state is State.RUNNING for report in view.reports.values()):
+                live.backend.cancel(live.job, live.transports, GRACE)
+            conclude(live, Ending(state=state, reports=view.reports, failure=failure, progress=view.progress), watcher)
+        elif known not in ENDED and not view.errors:
+            note_state(folder, state)
+        return view.status(state, failure)
+
+
+def refresh(listed: Sequence[IndexEntry], watcher: Watcher) -> list[Outcome[IndexEntry, State]]:
+    """Ask the nodes about every run that has not ended; the state or the error of each, in order."""
+
+    def one(entry: IndexEntry) -> State:
+        if entry.state in ENDED:
+            return entry.state
+        asked = status(entry.path, runs=None, watcher=watcher)
+        if asked.errors:
+            raise next(iter(asked.errors.values()))
+        return asked.state
+
+    return fan_out(listed, one, limit=8)
+
+
+def watched(given: str | None, *, runs: Path | None) -> Iterator[RunStatus]:
+    """How a run stands, again and again until it has ended; nothing is done about it. The first value comes when all
+    nodes that answer soon have answered."""
+    folder = find_run(given, runs_folder(runs))
+    while True:
+        known = folder.read_manifest()
+        with opened(folder, connect_soon) as (live, errors):
+            view = _asked(live, errors)
+            with Polling(live, told_so_far(list(view.reports.values()))) as polling:
+                while started_alike(known, folder.read_manifest()):
+                    state = _state_now(live, view)
+                    yield view.status(state)
+                    if state in ENDED:
+                        return
+                    for answer in polling.take(REDRAW):
+                        view.take(answer.item, answer.value, answer.error)
+                    view.keep()
+
+
+def started_alike(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether a run still runs where and as it did."""
+    return all(before.get(key) == now.get(key) for key in ("job", "attempts"))
+
+
+def _state_now(live: Live, view: View) -> State:
+    """What is noted, while somebody acts for the run; else what the nodes tell."""
+    known = State(live.folder.read_manifest()["state"])
+    if known in ENDED or view.errors or actor(live.folder) is not None or known is not State.RUNNING:
+        return known
+    return view.told()
+
+
+def _asked(live: Live, errors: Mapping[str, LlmctlError]) -> View:
+    """Every node's answer with the ends of its files."""
+    view = View(live)
+    for outcome in live.backend.status(live.job, live.transports):
+        view.take(outcome.item, outcome.value, errors.get(outcome.item, outcome.error))
+    return view
+
+
+def seen_of(report: NodeReport, progress: Progress | None, before: NodeSeen | None, now: float) -> NodeSeen:
+    """What is worth remembering of a node's answer. `progress`: where its own records stand, if it told new ones."""
+    return NodeSeen(
+        node=report.node,
+        answered=now,
+        state=report.state,
+        exit_code=report.exit_code,
+        heartbeat=report.heartbeat,
+        heard=None if report.heartbeat is None else max(0.0, report.clock - report.heartbeat),
+        step=progress.step if progress else before.step if before else None,
+        loss=progress.loss if progress else before.loss if before else None,
+        memory_mb=report.memory_mb,
+        devices=report.devices,
+    )
