@@ -10,6 +10,7 @@ from llmctl.remote.fanout import Outcome
 from llmctl.run.folder import RunFolder
 from llmctl.run.records import Progress
 from llmctl.run.states import ENDED, State
+from llmctl.workflows import leases
 from llmctl.workflows.follow import GRACE, Ending, Watcher
 from llmctl.workflows.live import Live
 from llmctl.workflows.manifest import note_state
@@ -17,7 +18,10 @@ from llmctl.workflows.manifest import note_state
 
 def conclude(live: Live, ending: Ending, watcher: Watcher) -> None:
     """Collect what the nodes hold, and note the end in the manifest and the index."""
-    weights = "weights" in live.folder.read_manifest().get("collect", ())
+    manifest = live.folder.read_manifest()
+    if manifest.get("devices"):
+        leases.release(live.job.run_id, live.job.python, live.transports)
+    weights = "weights" in manifest.get("collect", ())
     for outcome in collect(live.job, live.folder, live.transports, weights=weights):
         if outcome.error:
             watcher.note(str(outcome.error))

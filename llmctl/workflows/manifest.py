@@ -18,6 +18,7 @@ from llmctl.recipe.hosts import Node
 from llmctl.run import index
 from llmctl.run.folder import RunFolder
 from llmctl.run.states import State
+from llmctl.workflows.leases import wanted as leased_devices
 from llmctl.workflows.render import Draft
 
 SCHEMA = 1
@@ -42,6 +43,7 @@ def first_manifest(draft: Draft, job: Job, *, sets: Sequence[str], allowed: Sequ
         "spares": [asdict(node) for node in draft.spares],
         "login": {"user": recipe.cluster.user, "port": recipe.cluster.port},
         "job": asdict(job),
+        "devices": {node: list(numbers) for node, numbers in leased_devices(draft.plan).items()},
         "world_size": draft.plan.world_size,
         "global_batch": draft.plan.global_batch,
         "total_steps": draft.plan.steps(draft.inputs.rows),

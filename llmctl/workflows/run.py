@@ -22,6 +22,7 @@ from llmctl.remote.transport import Transport
 from llmctl.run.attempts import Attempt, opened_attempts, read_attempts
 from llmctl.run.folder import RunFolder
 from llmctl.run.states import State
+from llmctl.workflows import leases
 from llmctl.workflows.check import CheckResult
 from llmctl.workflows.follow import GRACE
 from llmctl.workflows.live import Live, open_all
@@ -63,11 +64,12 @@ def begin(request: RunRequest, teller: Teller) -> Live:
         _tell_absent(planned.spares, login, teller)
         if request.resume is not None:
             _assert_over(request.resume, transports)
-        checked = pass_gate(planned, transports, request.allow_drift, teller)
-        planned = work_out(request, run_id=planned.plan.run_id, **found_on(planned, checked))
-        if len(planned.nodes) > 1:
-            teller.step(meeting_place(planned.plan))
-        return _start(request, planned, checked, transports, login, teller)
+        with leases.held(planned.plan, transports, teller.step):
+            checked = pass_gate(planned, transports, request.allow_drift, teller)
+            planned = work_out(request, run_id=planned.plan.run_id, **found_on(planned, checked))
+            if len(planned.nodes) > 1:
+                teller.step(meeting_place(planned.plan))
+            return _start(request, planned, checked, transports, login, teller)
     except BaseException:
         for transport in transports.values():
             transport.close()
@@ -107,7 +109,7 @@ def work_out(request: RunRequest, **found: Any) -> Draft:
     _, nodes, manifest = read_job(request.resume)
     found["run_id"] = request.resume.run_id
     if not any(each.startswith("cluster.") for each in request.sets):
-        found["nodes"] = nodes  # spares may have taken places in it
+        found = {"nodes": nodes, **found}  # spares may have taken places among them
     return draft(
         request.resume.recipe,
         sets=request.sets,
