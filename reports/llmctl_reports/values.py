@@ -13,6 +13,7 @@ SKIPPED = "skipped iteration"
 SUPERSEDED = "superseded after a resume"
 DUPLICATE = "repeated line"
 BROKEN = "unreadable line"
+NOT_LOGGED = "loss of 0 that was not measured"
 
 
 Column = NDArray[np.float64]

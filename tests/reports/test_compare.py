@@ -289,3 +289,15 @@ def test_too_few_points_give_no_figures() -> None:
 
 def test_the_recipe_knows_the_profiles() -> None:
     assert get_args(Report.model_fields["profile"].annotation) == tuple(PROFILES)
+
+
+@real
+@pytest.mark.parametrize(
+    ("number", "low", "high"), [(1, -0.36, 2.69), (2, -0.67, 4.10), (3, -0.51, 3.01), (4, -1.01, 2.97)]
+)
+def test_repeats_of_one_job_cannot_be_told_apart_by_few_points(number: int, low: float, high: float) -> None:
+    logs = [read_log(LOGS / f"mlperf/cisco_8xH200_llama2_70b_lora_result_{n}.txt") for n in (number, 0)]
+    found = compare(*logs)
+    bias = found.statistics.gated_bias
+    assert (round(100 * (bias.low or 0), 2), round(100 * (bias.high or 0), 2)) == (low, high)
+    assert (found.statistics.points, found.verdict) == (33, Verdict.INCONCLUSIVE)

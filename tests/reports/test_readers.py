@@ -9,7 +9,7 @@ import pytest
 from llmctl_reports.errors import ReportError
 from llmctl_reports.readers import read_log
 from llmctl_reports.readers.trainer_log import seconds_of
-from llmctl_reports.values import BROKEN, DUPLICATE, NON_FINITE, SKIPPED, SUPERSEDED, RunLog
+from llmctl_reports.values import BROKEN, DUPLICATE, NON_FINITE, NOT_LOGGED, SKIPPED, SUPERSEDED, RunLog
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 LOGS, REFERENCE = SHARED / "samples/logs", SHARED / "reference/llamafactory"
@@ -140,6 +140,85 @@ def test_a_file_without_losses_tells_what_was_tried(tmp_path: Path) -> None:
         read_log(tmp_path / "missing")
 
 
+LINES = {
+    "torchtitan": (
+        "[rank0]:[titan] 2026-05-18 - root - INFO - step: 14  loss:  3.25  grad_norm:  0.5  memory: 9GiB  tps: 7,282",
+        {"step": 14, "loss": 3.25, "grad_norm": 0.5},
+    ),
+    "torchtune": (
+        "Step 7 | loss:1.25 lr:2e-05 tokens_per_second_per_gpu:512.5 grad_norm:0.75 ",
+        {"step": 7, "loss": 1.25, "learning_rate": 2e-5, "grad_norm": 0.75},
+    ),
+    "MindFormers": (
+        "INFO - { Epoch:[  2/  3], step:[    4/   10], loss: 9.5, per_step_time: 1752ms, lr: 1e-05, overflow cond:"
+        " False, loss_scale: 1.0, global_norm: [10.5], train_throughput_per_npu: 170T",
+        {"step": 14, "loss": 9.5, "seconds": 1.752, "learning_rate": 1e-5, "grad_norm": 10.5},
+    ),
+    "NeMo": (
+        "(pid=1) Training epoch 1, iteration 0/9 | lr: 2.5e-06 | global_batch_size: 512 | global_step: 19 |"
+        " reduced_train_loss: 11.25 | train_step_timing in s: 46.5 | consumed_samples: 10240",
+        {"step": 19, "loss": 11.25, "seconds": 46.5, "learning_rate": 2.5e-6},
+    ),
+    "LitGPT": (
+        "Epoch 1 | iter 2 step 1 | loss train: 1.660, val: n/a | iter time: 548.5 ms (step)",
+        {"step": 2, "loss": 1.66, "seconds": 0.5485},
+    ),
+    "nanoGPT": ("iter 5: loss 4.5, time 120.50ms, mfu 12.00%", {"step": 5, "loss": 4.5, "seconds": 0.1205}),
+    "llm.c": (
+        "step    3/19560 | loss 10.5 (+nanz)| norm 2.5 (+nanz)| lr 1.00e-06 | 250.50 ms | 53.0% bf16 MFU | 17 tok/s",
+        {"step": 3, "loss": 10.5, "grad_norm": 2.5, "learning_rate": 1e-6, "seconds": 0.2505},
+    ),
+    "llm.c main.log": (
+        "s:2 trl:10.75 lr:0.000003 norm:14.5",
+        {"step": 2, "loss": 10.75, "learning_rate": 3e-6, "grad_norm": 14.5},
+    ),
+    "modded-nanogpt": (
+        "step:5/9536 train_loss:7.5 train_time:600ms step_avg:120.00ms",
+        {"step": 5, "loss": 7.5, "seconds": 0.12},
+    ),
+    "table": (
+        'Step,"mine - train/loss","mine - train/grad_norm"\n4,2.5,0.5\n5,,',
+        {"step": 4, "loss": 2.5, "grad_norm": 0.5},
+    ),
+    "golden values": ('{"lm loss": {"start_step": 2, "values": {"2": 10.5}}, "x": 1}', {"step": 2, "loss": 10.5}),
+}
+
+
+@pytest.mark.parametrize("name", LINES)
+@pytest.mark.parametrize("ending", ["", "\n", "\r\n"])
+def test_a_point_of_every_other_format(tmp_path: Path, name: str, ending: str) -> None:
+    text, values = LINES[name]
+    log = made(tmp_path, text.replace("\n", ending or "\n") + ending)
+    assert (log.format, len(log.points)) == (name, 1)
+    assert {key: getattr(log.points, key)[0] for key in values} == pytest.approx(values)
+
+
+def test_tables_in_their_spellings(tmp_path: Path) -> None:
+    tabs = "step\tloss\tlr\n1\t2.5\t1e-3\n2\t2.25\t1e-3\n"
+    lines = '{"_step": 1, "train/loss": 2.5}\n{"_step": 1, "eval": 3}\n{"_step": 2, "train/loss": 2.25}\n{"_st'
+    for text, dropped in ((tabs, {}), (lines, {BROKEN: 1}), ("\ufeff" + tabs, {})):
+        log = made(tmp_path, text)
+        assert (points(log), log.dropped) == ([(1, 2.5), (2, 2.25)], dropped)
+
+
+def test_a_loss_of_zero_that_was_not_measured(tmp_path: Path) -> None:
+    line = "{{ Epoch:[  1/  2], step:[    {}/   10], loss: {}, per_step_time: 10ms, lr: 0.0, x }}\n"
+    log = made(tmp_path, line.format(1, "0.000") + line.format(2, "5.5"))
+    assert (points(log), log.dropped) == ([(2, 5.5)], {NOT_LOGGED: 1})
+
+
+def test_mlperf_counts_samples(tmp_path: Path) -> None:
+    def event(key: str, value: object, time: int = 0, **about: object) -> str:
+        return "0: :::MLLOG " + json.dumps({"key": key, "value": value, "time_ms": time, "metadata": about}) + "\n"
+
+    text = event("global_batch_size", 8) + event("seed", 7) + event("train_loss", 2.5, 1000, samples_count=80, lr=1e-3)
+    text += event("tracked_stats", {"reduced_train_loss": 2.25}, 6000, samples_count=120) + ':::MLLOG {"key": }\n'
+    log = made(tmp_path, text)
+    assert points(log) == [(10, 2.5), (15, 2.25)]
+    assert (column(log, "seconds"), log.meta.global_batch, log.meta.seed) == ([None, 1.0], 8, 7)
+    assert log.dropped == {BROKEN: 1}
+
+
 REAL = [
     ("trainer_state/chatglm2_epoch50_5e-5/trainer_state.json", 2380, (10, 3.9862), (23800, 0.0018), 0.07688915),
     ("llamafactory/chatglm2_lora_epoch25_1e-4/trainer_log.jsonl", 1190, (10, 3.5663), (11900, 0.0023), 0.09297466),
@@ -148,6 +227,14 @@ REAL = [
     ("megatron_deepspeed/bigscience_zero_n16_nbs48.out", 3, (1, 12.52221), (3, 40.75231), None),
     ("megatron/bigscience_meg_gpt2_base_n4.out", 19, (20, 12.03115), (200, 7.365868), None),
     ("hf_stdout/ezpz_slides_hf_trainer_doc.md", 20, (1, 2.847), (20, 2.8064), 2.97723999),
+    ("axolotl/issue3196_excerpt.TRANSCRIBED.log", 5, (1, 4.75), (5, 0.2031), None),
+    ("torchtitan/pr3393_rank0_excerpt.TRANSCRIBED.log", 8, (14, 3.24405), (21, 3.00867), None),
+    ("nemo/aws_nemo_k8s_readme_excerpt.md", 5, (19, 11.03), (48, 11.02), None),
+    ("mindformers/high_availability_excerpt.md", 5, (1, 10.649), (5, 8.867), None),
+    ("litgpt/tutorial_excerpt.md", 10, (1, 1.646), (10, 1.524), None),
+    ("nanogpt/llmc_main.log", 19560, (0, 11.0091), (19559, 3.2217), None),
+    ("golden/modellink/baichuan2_13B_tp8_pp1_ptd.json", 20, (1, 1.095688), (20, 0.950039), None),
+    ("mlperf/cisco_8xH200_llama2_70b_lora_result_0.txt", 33, (10, 2.0620665550231934), (330, 1.3241368532180786), None),
 ]
 
 

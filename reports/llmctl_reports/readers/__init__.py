@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Protocol
 
 from llmctl_reports.errors import ReportError
-from llmctl_reports.readers import hf_stdout, megatron, steps, trainer_log, trainer_state
+from llmctl_reports.readers import columns, golden, hf_stdout, megatron, mlperf, steps, trainer_log, trainer_state
+from llmctl_reports.readers.patterns import PATTERNS
 from llmctl_reports.values import RunLog
 
 
@@ -25,8 +26,12 @@ READERS: dict[str, Reader] = {
     "steps.jsonl": steps,
     "trainer_state.json": trainer_state,
     "trainer_log.jsonl": trainer_log,
+    "golden values": golden,
+    "MLPerf": mlperf,
     "Megatron": megatron,
     "HF Trainer output": hf_stdout,
+    **{pattern.name: pattern for pattern in PATTERNS},
+    "table": columns,
 }
 """In the order in which they are tried."""
 

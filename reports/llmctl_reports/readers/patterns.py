@@ -1,0 +1,133 @@
+"""Formats in which one regular expression a line says it all."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from llmctl_reports.readers.common import final_beside, finite, lines_of, number
+from llmctl_reports.readers.gather import EXTRAS, Gathering
+from llmctl_reports.values import NOT_LOGGED, Meta, RunLog
+
+NUMBER = r"[-+]?(?:nan|inf|(?:\d[\d,]*(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?)"
+
+
+@dataclass(frozen=True)
+class LinePattern:
+    """Groups: step and loss, further columns by their name, milliseconds, total (steps of the run), epoch_number and
+    epoch_steps where the step begins anew in each epoch."""
+
+    name: str
+    line: re.Pattern[str]
+    notes: tuple[str, ...] = ()
+    zero_is_no_loss: bool = False
+    """A loss of exactly 0 was not measured."""
+    columns: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "columns", tuple(name for name in EXTRAS if name in self.line.groupindex))
+
+    def sniff(self, text: str) -> bool:
+        """Whether a line has this form."""
+        return self.line.search(text) is not None
+
+    def read(self, text: str, path: Path) -> RunLog:
+        """All points."""
+        found, total = Gathering(), None
+        for line in lines_of(text):
+            match = self.line.search(line)
+            if match is None:
+                continue
+            values = match.groupdict()
+            step = int(values["step"])
+            if "epoch_steps" in values:
+                each = int(values["epoch_steps"])
+                step, total = (int(values["epoch_number"]) - 1) * each + step, int(values["epochs"]) * each
+            elif values.get("total"):
+                total = int(values["total"])
+            loss = number(values["loss"])
+            if self.zero_is_no_loss and loss == 0:
+                found.dropped[NOT_LOGGED] += 1
+                continue
+            extras = {name: finite(values[name]) for name in self.columns}
+            if milliseconds := finite(values.get("milliseconds")):
+                extras["seconds"] = milliseconds / 1000
+            found.add(step, loss, **extras)
+        return RunLog(
+            source=str(path),
+            format=self.name,
+            points=found.points(),
+            dropped=found.dropped,
+            meta=Meta(total_steps=total),
+            final=final_beside(path),
+            notes=self.notes,
+        )
+
+
+def _compiled(text: str) -> re.Pattern[str]:
+    """`<name>` stands for a number in a group of that name."""
+    return re.compile(re.sub(r"(?<!P)<(\w+)>", lambda match: f"(?P<{match[1]}>{NUMBER})", text), re.MULTILINE)
+
+
+COUNTS_FROM_ZERO = "its steps are counted from 0"
+
+PATTERNS = (
+    LinePattern(
+        "torchtitan",
+        _compiled(r"\bstep:\s*(?P<step>\d+)\s+loss:\s*<loss>(?:\s+grad_norm:\s*<grad_norm>)?.*\btps:"),
+    ),
+    LinePattern(
+        "torchtune",
+        _compiled(
+            r"\bStep (?P<step>\d+) \|(?=.*\bloss:<loss>)(?=.*?\blr:<learning_rate>|)(?=.*?\bgrad_norm:<grad_norm>|)"
+        ),
+    ),
+    LinePattern(
+        "MindFormers",
+        _compiled(
+            r"Epoch:\[\s*(?P<epoch_number>\d+)/\s*(?P<epochs>\d+)\], step:\[\s*(?P<step>\d+)/\s*(?P<epoch_steps>\d+)\],"
+            r" loss: <loss>, per_step_time: (?P<milliseconds>\d+)ms, lr: <learning_rate>"
+            r"(?:.*?\bglobal_norm:? ?\[(?P<grad_norm>[\d.]+)\])?"
+        ),
+        zero_is_no_loss=True,
+    ),
+    LinePattern(
+        "NeMo",
+        _compiled(
+            r"\blr: <learning_rate> \|.*\bglobal_step: (?P<step>\d+) \|.*\breduced_train_loss: <loss>"
+            r"(?:.*\btrain_step_timing in s: <seconds>)?"
+        ),
+        notes=(COUNTS_FROM_ZERO,),
+    ),
+    LinePattern(
+        "LitGPT",
+        _compiled(
+            r"\biter (?P<step>\d+) step \d+ \| loss train: <loss>,(?:.*\biter time: (?P<milliseconds>[\d.]+) ms)?"
+        ),
+        notes=("its points are micro batches, not optimizer steps",),
+    ),
+    LinePattern(
+        "nanoGPT",
+        _compiled(r"\biter (?P<step>\d+): loss <loss>, time (?P<milliseconds>[\d.]+)ms"),
+        notes=(COUNTS_FROM_ZERO,),
+    ),
+    LinePattern(
+        "llm.c",
+        _compiled(
+            r"\bstep\s+(?P<step>\d+)/(?P<total>\d+) \| (?:train )?loss <loss>.*?\|(?: norm <grad_norm>[^|]*\|)?"
+            r"(?: lr <learning_rate> \|)?.*?(?P<milliseconds>[\d.]+) ms"
+        ),
+    ),
+    LinePattern(
+        "llm.c main.log",
+        _compiled(r"^s:(?P<step>\d+) trl:<loss>(?: lr:<learning_rate>)?(?: norm:<grad_norm>)?"),
+        notes=(COUNTS_FROM_ZERO,),
+    ),
+    LinePattern(
+        "modded-nanogpt",
+        _compiled(
+            r"\bstep:(?P<step>\d+)/(?P<total>\d+) (?:train_)?loss:<loss>(?:.*?\bstep_avg:(?P<milliseconds>[\d.]+)ms)?"
+        ),
+    ),
+)
