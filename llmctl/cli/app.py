@@ -24,6 +24,7 @@ COMMAND_MODULES = (
     "keep",
     "attach",
     "status",
+    "logs",
     "lifecycle",
     "report",
     "recipes",

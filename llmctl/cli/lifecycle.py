@@ -1,4 +1,4 @@
-"""`llmctl ps`, `logs`, `cancel`."""
+"""`llmctl ps`, `cancel`."""
 
 from __future__ import annotations
 
@@ -53,28 +53,6 @@ def ps(
         raise typer.Exit(5)
 
 
-def logs(
-    run: str | None = typer.Argument(None, help="A run id, its beginning, or a run folder; default: the newest."),
-    follow: bool = typer.Option(False, "--follow", "-f", help="Go on until the run has ended."),
-    node: str | None = typer.Option(None, help="Of this node only."),
-    rank: int | None = typer.Option(None, help="Of this global rank only."),
-    grep: str | None = typer.Option(None, metavar="RE", help="Lines that this regular expression finds."),
-    runs: Path | None = RUNS,
-) -> None:
-    """Print a run's logs, each line with its node and rank."""
-    from llmctl.workflows.lifecycle import LogFilter
-    from llmctl.workflows.lifecycle import logs as read
-
-    wanted = LogFilter(node=node, rank=rank, pattern=grep)
-    errors = read(
-        run, runs=runs, wanted=wanted, follow=follow, tell=lambda label, line: typer.echo(f"[{label}] {line}")
-    )
-    for error in errors.values():
-        typer.echo(f"llmctl: {error}", err=True)
-    if errors:
-        raise typer.Exit(5)
-
-
 def cancel(
     run: str = typer.Argument(help="A run id, its beginning, or a run folder."), runs: Path | None = RUNS
 ) -> None:
@@ -94,5 +72,4 @@ def cancel(
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command(add_help_option=False)(ps)
-    for command in (logs, cancel):
-        app.command()(command)
+    app.command()(cancel)

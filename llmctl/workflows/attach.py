@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any
 
 from llmctl.errors import UsageError
@@ -65,8 +65,11 @@ def look_on(live: Live, watcher: Watcher, recent: Sequence[NodeReport]) -> None:
 
     def tell(answers: Iterable[Answer]) -> None:
         for answer in answers:
-            tell_silence(answer, silent, watcher)
-            if answer.value is not None:
+            tell_silence(answer, silent, watcher.note)
+            if answer.value is None:
+                silent.add(answer.item)
+            else:
+                silent.discard(answer.item)
                 tell_news(answer.value, live, progress, watcher)
 
     with Polling(live, told_so_far(recent)) as polling:
@@ -94,14 +97,12 @@ def tell_news(report: NodeReport, live: Live, progress: Progress, watcher: Watch
             watcher.progress(progress)
 
 
-def tell_silence(answer: Answer, silent: set[str], watcher: Watcher) -> None:
-    """Tell once that a node does not answer, and once that it does again; `silent` holds those that do not."""
+def tell_silence(answer: Answer, silent: Container[str], note: Callable[[str], None]) -> None:
+    """Tell once that a node does not answer, and once that it does again; `silent` holds those that did not."""
     if answer.error is not None and answer.item not in silent:
-        silent.add(answer.item)
-        watcher.note(f"{answer.error}\n{answer.item} does not answer; trying again")
+        note(f"{answer.error}\n{answer.item} does not answer; trying again")
     elif answer.error is None and answer.item in silent:
-        silent.discard(answer.item)
-        watcher.note(f"{answer.item} answers again")
+        note(f"{answer.item} answers again")
 
 
 def _show(recent: Sequence[NodeReport], live: Live, watcher: Watcher) -> None:

@@ -31,18 +31,20 @@ class Polling:
     offsets: Mapping[str, Mapping[str, int]]
     """Where in each node's files what was not told yet begins."""
     interval: float = INTERVAL
+    nodes: tuple[str, ...] = ()
+    """Those that are asked; all without any."""
     _answers: queue.Queue[Answer | Exception] = field(init=False)
     _offsets: dict[str, dict[str, int]] = field(init=False)
     _threads: list[threading.Thread] = field(default_factory=list)
     _over: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
-        nodes = self.live.job.nodes
-        self._answers = queue.Queue(HELD * len(nodes))
-        self._offsets = {node: dict(self.offsets.get(node, {})) for node in nodes}
+        self.nodes = self.nodes or self.live.job.nodes
+        self._answers = queue.Queue(HELD * len(self.nodes))
+        self._offsets = {node: dict(self.offsets.get(node, {})) for node in self.nodes}
 
     def __enter__(self) -> Self:
-        for node in self.live.job.nodes:
+        for node in self.nodes:
             self._threads.append(threading.Thread(target=self._poll, args=(node,), daemon=True, name=f"poll {node}"))
             self._threads[-1].start()
         return self
@@ -66,7 +68,7 @@ class Polling:
         for thread in self._threads:
             thread.join()
         yield from self.take(0)
-        todo = list(self.live.job.nodes)
+        todo = list(self.nodes)
         while todo:
             outcomes = fan_out(todo, lambda node: self._ask(node, self._offsets[node]))
             answers = [outcome.value for outcome in outcomes if outcome.value is not None]

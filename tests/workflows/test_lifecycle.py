@@ -14,8 +14,8 @@ from llmctl.recipe.hosts import Node
 from llmctl.resources import onnode_file
 from llmctl.run.folder import RunFolder
 from llmctl.run.states import State
-from llmctl.workflows.status import status
 from llmctl.workflows.manifest import SCHEMA, note_state
+from llmctl.workflows.status import status
 from tests.workflows.test_follow import Notes
 
 
