@@ -263,6 +263,8 @@ class Follower:
     def _end(self, state: State, lost: tuple[str, ...] = (), refused: Collection[str] = ()) -> Ending:
         failed = state in (State.FAILED, State.LOST)
         failure = first_failure(self.reports, self.logs) if failed else None
+        if lost and failure is not None and ECHO.search(failure.message):
+            failure = None  # who misses the lost node has not failed first
         return Ending(
             state=state,
             reports=self.reports,

@@ -11,16 +11,22 @@ from pathlib import Path
 from llmctl.errors import UsageError
 from llmctl.launch.supervised import NodeReport
 from llmctl.run.acting import acting, actor
+from llmctl.run.attempts import Reason, read_attempts
 from llmctl.run.folder import RunFolder
 from llmctl.run.records import Progress
+from llmctl.run.states import State
 from llmctl.workflows.ending import conclude
-from llmctl.workflows.follow import Ending, Follower, Watcher
+from llmctl.workflows.follow import GRACE, Ending, Follower, Patience, Watcher
+from llmctl.workflows.leftover import end_leftover
 from llmctl.workflows.live import Live, opened
+from llmctl.workflows.restarting import Cancelled, interrupted_restart, note_attempt, restart
 
 
 def keep(live: Live, watcher: Watcher, recent: Sequence[NodeReport] = ()) -> Ending:
-    """Follow a run to its end, stop all nodes at the first failure, collect, note what came out. `recent` is what was
-    told already. Raises UsageError when another process acts for the run already. KeyboardInterrupt passes through."""
+    """Follow a run to its end: stop all nodes at the first failure, start it again where the recipe says so, collect,
+    note what came out. `recent` is what was told already.
+
+    Raises UsageError when another process acts for the run already. KeyboardInterrupt passes through."""
     with acting(live.folder) as ours:
         if not ours:
             raise UsageError(
@@ -28,13 +34,55 @@ def keep(live: Live, watcher: Watcher, recent: Sequence[NodeReport] = ()) -> End
                 why=f"process {actor(live.folder) or '?'} holds {live.folder.root}/keeper.lock",
                 hint=f"llmctl logs {live.folder.run_id} -f",
             )
-        progress = Progress(total_steps=live.folder.read_manifest().get("total_steps") or 0)
-        follower = Follower(live, watcher, progress=progress)
-        for report in recent:
-            follower.know(report)
-        ending = follower.run()
-        conclude(live, ending, watcher)
+        ending = _act(live, watcher, recent)
+        for outcome in end_leftover(live.folder):
+            if outcome.error is not None:
+                watcher.note(
+                    f"{outcome.error}\nprocesses of the run may be left there: llmctl cancel {live.job.run_id}"
+                )
         return ending
+
+
+def _act(live: Live, watcher: Watcher, recent: Sequence[NodeReport]) -> Ending:
+    """Follow attempt after attempt, until one does not fail or no other follows."""
+    ending = _last_ending(live) if interrupted_restart(live.folder) else _follow(live, watcher, recent)
+    try:
+        while ending.state in (State.FAILED, State.LOST):
+            why = restart(live, watcher)
+            if why is not None:
+                ending.why = why
+                break
+            ending = _follow(live, watcher, ())
+    except Cancelled:
+        live.backend.cancel(live.job, live.transports, GRACE)
+        ending = Ending(state=State.CANCELLED, reports={}, progress=ending.progress)
+    conclude(live, ending, watcher)
+    return ending
+
+
+def _follow(live: Live, watcher: Watcher, recent: Sequence[NodeReport]) -> Ending:
+    """Follow one attempt and write down how it ended."""
+    manifest = live.folder.read_manifest()
+    launch = manifest.get("launch", {})
+    patience = Patience(
+        elastic=bool(launch.get("elastic")),
+        stall=launch.get("stall", 0),
+        end_stalled=bool(launch.get("retries")) and Reason.COLLECTIVE_TIMEOUT in launch.get("on", ()),
+    )
+    progress = Progress(total_steps=manifest.get("total_steps") or 0)
+    follower = Follower(live, watcher, patience, progress=progress)
+    for report in recent:
+        follower.know(report)
+    ending = follower.run()
+    note_attempt(live.folder, ending)
+    return ending
+
+
+def _last_ending(live: Live) -> Ending:
+    """How the last attempt ended, as it was noted by whoever was starting the next one."""
+    last = read_attempts(live.folder.read_manifest())[-1]
+    state = State.LOST if last.lost else State.FAILED
+    return Ending(state=state, reports={}, lost=last.lost, reason=last.reason)
 
 
 def keep_alone(folder: RunFolder, watcher: Watcher) -> Ending | None:

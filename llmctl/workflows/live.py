@@ -44,6 +44,12 @@ class Live:
             self.transports[name] = self.reconnect(name)
         return self.transports[name]
 
+    def drop(self, name: str) -> None:
+        """Close the connection to a node, if there is one."""
+        transport = self.transports.pop(name, None)
+        if transport is not None:
+            transport.close()
+
     def close(self) -> None:
         """Close all connections."""
         for transport in self.transports.values():

@@ -1,0 +1,301 @@
+"""From an attempt that failed to the next one: where, from which checkpoint, and with what of the last one ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from llmctl.checks.facts import Finding, Severity
+from llmctl.errors import LlmctlError, ManyNodeErrors, NodeError
+from llmctl.launch.checkpoints import bring, held
+from llmctl.launch.supervised import Job
+from llmctl.quoting import sh_quote
+from llmctl.recipe.hosts import Node
+from llmctl.remote.fanout import Outcome, fan_out
+from llmctl.run.attempts import Attempt, Policy, Reason, decide, opened_attempts, read_attempts
+from llmctl.run.folder import RunFolder
+from llmctl.run.restore import Held, Restore, find_restore, nowhere
+from llmctl.run.states import State
+from llmctl.workflows.follow import GRACE, Ending, Watcher
+from llmctl.workflows.leftover import note_leftover
+from llmctl.workflows.live import Live
+from llmctl.workflows.manifest import note_state
+from llmctl.workflows.mirror import RECORDS
+from llmctl.workflows.render import Draft
+from llmctl.workflows.run import RunRequest, work_out
+from llmctl.workflows.starting import bring_up, found_on, job_of, pass_gate, raise_errors, write_down
+
+RETURN = 600.0
+"""Seconds in which a lost node has to answer again, when no spare takes its place."""
+PAUSE = 2.0
+"""Seconds between two tries to reach it."""
+
+
+class Cancelled(Exception):
+    """Somebody cancelled the run while it was being started again."""
+
+
+class Unrecoverable(NodeError):
+    """The state of the run lies on nodes that are gone."""
+
+
+@dataclass(frozen=True)
+class Noting:
+    """Tells a watcher how a start goes on."""
+
+    watcher: Watcher
+
+    def step(self, text: str) -> None:
+        """A new part of the work begins."""
+        self.watcher.note(text)
+
+    def findings(self, findings: Sequence[Finding]) -> None:
+        """Tell what is wrong; what might be was told at the first start."""
+        for finding in findings:
+            if finding.severity is Severity.ERROR:
+                self.watcher.note(f"{finding.code}: {finding.title}")
+
+
+def note_attempt(folder: RunFolder, ending: Ending) -> None:
+    """Write down how the last attempt ended."""
+    attempts = read_attempts(folder.read_manifest())
+    if not attempts:
+        return
+    last, failure = attempts[-1], ending.failure
+    attempts[-1] = replace(
+        last,
+        ended=time.time(),
+        reason=ending.reason,
+        node=failure.node if failure else next(iter(ending.lost), None),
+        rank=failure.rank if failure else None,
+        exit_code=failure.exit_code if failure else None,
+        lost=ending.lost,
+        from_step=last.from_step if ending.progress.from_step is None else ending.progress.from_step,
+        last_step=ending.progress.step if ending.progress.started else None,
+    )
+    folder.update_manifest(attempts=[asdict(each) for each in attempts])
+
+
+def interrupted_restart(folder: RunFolder) -> bool:
+    """Whether the last attempt has failed and whoever was starting the next one is gone."""
+    manifest = folder.read_manifest()
+    attempts = read_attempts(manifest)
+    return State(manifest["state"]) is State.STAGING and bool(attempts) and attempts[-1].reason is not None
+
+
+def restart(live: Live, watcher: Watcher) -> str | None:
+    """Start a run again after its last attempt, as the manifest has it; None when it is started, else why it is not.
+    Raises Cancelled."""
+    manifest = live.folder.read_manifest()
+    attempts = read_attempts(manifest)
+    if not attempts:
+        return ""
+    launch = manifest.get("launch", {})
+    policy = Policy(retries=launch.get("retries", 0), on=tuple(Reason(word) for word in launch.get("on", ())))
+    known = _known_nodes(manifest)
+    unusable: set[str] = set()
+    while True:
+        decision = decide(attempts, policy, [name for name in known if name not in unusable])
+        if decision.nodes is None:
+            return decision.why
+        watcher.note(decision.why)
+        assert_wanted(live.folder)
+        note_state(live.folder, State.STAGING)
+        try:
+            Restart(live, watcher, attempts, known, decision.nodes).go(decision.awaited)
+            return None
+        except LlmctlError as error:
+            watcher.note(str(error))
+            fresh = [name for name in decision.nodes if name not in attempts[-1].nodes]
+            if isinstance(error, Unrecoverable) or not fresh:
+                return error.what + (f": {error.why}" if error.why else "")
+            blamed = error.errors if isinstance(error, ManyNodeErrors) else [error]
+            unusable |= {each.where.partition(":")[0] for each in blamed} & set(fresh) or set(fresh)
+
+
+def _known_nodes(manifest: Mapping[str, Any]) -> dict[str, Node]:
+    """All nodes that have a part in a run, in the order in which they may stand in: spares, lost ones, those of now."""
+    told = [*manifest.get("spares", ()), *manifest.get("leftover", ()), *manifest["nodes"]]
+    return {node["name"]: Node(**node) for node in told}
+
+
+def assert_wanted(folder: RunFolder) -> None:
+    """Raise Cancelled when somebody cancelled the run."""
+    manifest = folder.read_manifest()
+    if manifest.get("cancel_asked") or manifest["state"] == State.CANCELLED:
+        raise Cancelled
+
+
+@dataclass
+class Restart:
+    """One try to start the next attempt on the nodes `names`, in the order of the ranks."""
+
+    live: Live
+    watcher: Watcher
+    attempts: list[Attempt]
+    known: Mapping[str, Node]
+    names: tuple[str, ...]
+    found: dict[str, dict[int, Held]] = field(default_factory=dict)
+    """The checkpoints on the nodes of the last attempt that can be reached."""
+
+    def go(self, awaited: Sequence[str]) -> None:
+        """Raises LlmctlError when it does not come about; nothing of it is then left running, and the run is on paper
+        where it was."""
+        live, before = self.live, (self.live.job, self.live.nodes)
+        live.nodes = tuple(self.known.values())
+        try:
+            for name in awaited:
+                self._await(name)
+            self._start()
+        except BaseException:
+            live.job, live.nodes = before
+            live.folder.update_manifest(job=asdict(live.job), nodes=[asdict(node) for node in live.nodes])
+            raise
+        for name in [name for name in live.transports if name not in self.names]:
+            live.transports.pop(name).close()
+
+    def _start(self) -> None:
+        live, names, last = self.live, self.names, self.attempts[-1]
+        old = replace(live.job, nodes=last.nodes)
+        reached = self._reach(names)
+        raise_errors(reached)
+        self._end_remains(old)
+        slots = [self.known[name].slots for name in last.nodes]
+        nodes = tuple(replace(self.known[name], slots=count) for name, count in zip(names, slots, strict=True))
+        request = RunRequest(source="", resume=live.folder)
+        planned = work_out(request, nodes=nodes)
+        restore = self._restore(old, planned.loaded.recipe.train.save_steps)
+        transports = {name: live.transports[name] for name in names}
+        allowed = [told["code"] for told in live.folder.read_manifest().get("allowed_findings", ())]
+        checked = pass_gate(planned, transports, allowed, Noting(self.watcher))
+        planned = work_out(request, nodes=nodes, **found_on(planned, checked))
+        write_down(live.folder, planned, checked)
+        live.job = job_of(planned)
+        self._note_nodes(planned, nodes)
+        try:
+            bring_up(live, planned, Noting(self.watcher), before=lambda: self._prepare(restore))
+            assert_wanted(live.folder)
+        except BaseException:
+            live.backend.cancel(live.job, transports, GRACE)
+            raise
+        live.nodes = nodes
+        attempt = Attempt(
+            number=last.number + 1,
+            started=time.time(),
+            nodes=names,
+            from_step=restore.step if restore else 0,
+            automatic=True,
+        )
+        note_state(live.folder, State.RUNNING, attempts=opened_attempts(self.attempts, attempt))
+        self.watcher.note(attempt.line())
+
+    def _await(self, name: str) -> None:
+        """Wait until a lost node answers again. Raises NodeError when it does not."""
+        deadline, told = time.monotonic() + RETURN, False
+        while True:
+            (outcome,) = self._reach([name])
+            if outcome.error is None:
+                return
+            if time.monotonic() > deadline:
+                raise NodeError(
+                    f"did not come back within {RETURN:.0f} s",
+                    where=name,
+                    why=outcome.error.what,
+                    hint=f"llmctl check {name}; then llmctl run --resume {self.live.folder.run_id}",
+                )
+            if not told:
+                self.watcher.note(f"waiting for {name} to come back, {RETURN / 60:.0f} min at most")
+                told = True
+            assert_wanted(self.live.folder)
+            time.sleep(PAUSE)
+
+    def _reach(self, names: Sequence[str]) -> list[Outcome[str, None]]:
+        """Make sure of the connections to nodes: what looks open may be of before a reboot."""
+
+        def one(name: str) -> None:
+            try:
+                self.live.reached(name).run("true", timeout=10)
+            except NodeError:
+                self.live.drop(name)
+                self.live.reached(name).run("true", timeout=10)
+
+        return fan_out(names, one)
+
+    def _end_remains(self, old: Job) -> None:
+        """End what is left of the last attempt on the nodes that can be reached."""
+        near = {name: self.live.transports[name] for name in old.nodes if name in self.live.transports}
+        for outcome in self.live.backend.cancel(old, near, GRACE):
+            if outcome.error is not None:
+                self.watcher.note(str(outcome.error))
+
+    def _restore(self, old: Job, save_steps: int) -> Restore | None:
+        """The checkpoint to go on from; None when none was written yet. Raises Unrecoverable when there was one."""
+        near = [name for name in old.nodes if name in self.live.transports]
+        found = self.found
+        for outcome in held(old, self.live.transports, near):
+            if outcome.value is not None:
+                found[outcome.item] = outcome.value
+            else:
+                self.watcher.note(str(outcome.error))
+        restore = find_restore(found, old.nodes, self.names)
+        reached = self.attempts[-1].last_step or 0
+        if restore is None and (nowhere(found) or (0 < save_steps <= reached)):
+            gone = ", ".join(name for name in old.nodes if name not in self.names) or "a node"
+            raise Unrecoverable(
+                "no checkpoint to go on from",
+                where=self.live.folder.run_id,
+                why=nowhere(found) or f"they lay on {gone} alone",
+                hint=f"bring {gone} back, then llmctl run --resume {self.live.folder.run_id}; "
+                "a cluster.workdir that all nodes share outlives any of them",
+            )
+        self.watcher.note(
+            f"going on from checkpoint-{restore.step}" if restore else "no checkpoint was written yet: from step 0"
+        )
+        return restore
+
+    def _note_nodes(self, planned: Draft, nodes: Sequence[Node]) -> None:
+        """Write down where it runs now, so that a cancel finds it, and where processes may still be."""
+        folder = self.live.folder
+        note_leftover(folder, [self.known[name] for name in self.attempts[-1].nodes if name not in self.names])
+        leftover = [told for told in folder.read_manifest()["leftover"] if told["name"] not in self.names]
+        note_state(
+            folder,
+            State.STAGING,
+            nodes=[asdict(node) for node in nodes],
+            job=asdict(self.live.job),
+            leftover=leftover,
+            commands=[asdict(command) for command in planned.commands],
+            output=f"{nodes[0].name}:{planned.plan.paths.run_dir}/output",
+        )
+
+    def _prepare(self, restore: Restore | None) -> None:
+        """On nodes that are staged: end what an earlier attempt left there, bring checkpoint and records."""
+        live = self.live
+        raise_errors(live.backend.cancel(live.job, {name: live.transports[name] for name in self.names}, GRACE))
+        places = zip(self.attempts[-1].nodes, self.names, strict=True)
+        moved = [name for was, name in places if name != was]
+        seen = {outcome.item: outcome.value or {} for outcome in held(live.job, live.transports, moved)}
+        for name in moved:
+            stale = [step for step, own in seen[name].items() if own.missing is not None]
+            for step in stale:
+                where = f"{live.job.run_dir}/output"
+                live.transports[name].run(
+                    f"mv {sh_quote(f'{where}/checkpoint-{step}')} {sh_quote(f'{where}/stale-checkpoint-{step}')}"
+                )
+                del seen[name][step]
+        for name, source in (restore.copies if restore else {}).items():
+            if restore is None or restore.step in seen[name]:
+                continue
+            files = self.found[source][restore.step].files
+            bring(live.job, restore.step, files, live.transports[source], live.transports[name], self.watcher.note)
+        self._bring_records()
+
+    def _bring_records(self) -> None:
+        """A new first node goes on with the records so far."""
+        live, first = self.live, self.names[0]
+        if first != self.attempts[-1].nodes[0] and live.folder.steps.exists():
+            place = f"{live.job.run_dir}/{RECORDS}"
+            if not live.transports[first].run(f"[ -e {sh_quote(place)} ]").ok:
+                live.transports[first].put({place: live.folder.steps})
