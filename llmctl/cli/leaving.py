@@ -3,9 +3,7 @@ it runs, the first one leaves it and a second one ends it. Never a traceback, ne
 
 from __future__ import annotations
 
-import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from llmctl.cli.ending import tell_ending, tell_follow_up
+from llmctl.cli.watching import mute
 
 if TYPE_CHECKING:
     from llmctl.cli.watching import PlainWatcher
@@ -55,6 +54,8 @@ def watch(folder: RunFolder, watcher: PlainWatcher, follow: Callable[[], Ending]
     """Follow a run with `follow` and tell its end; Ctrl-C once leaves it, twice cancels it. SIGTERM, SIGHUP and a
     reader of the output that goes away leave it too. Raises what `tell_ending` raises."""
     try:
+        if watcher.unread:
+            raise BrokenPipeError
         with _handled(_dismiss, OTHERS), watcher:
             ending = follow()
     except Dismissed:
@@ -67,13 +68,6 @@ def watch(folder: RunFolder, watcher: PlainWatcher, follow: Callable[[], Ending]
         tell_follow_up(folder, err=True)
     else:
         tell_ending(folder, ending)
-
-
-def mute() -> None:
-    """Send standard output nowhere, so that the end of the process does not complain about a closed pipe."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
 
 
 def _second_chance(folder: RunFolder, watcher: PlainWatcher) -> None:

@@ -28,7 +28,7 @@ def logs(
     runs: Path | None = typer.Option(None, help="Where runs lie, besides those of the index."),
 ) -> None:
     """Print a run's logs, each line with its node and rank."""
-    from llmctl.cli.leaving import mute
+    from llmctl.cli.watching import mute
     from llmctl.workflows.logs import LogFilter
     from llmctl.workflows.logs import logs as read
 

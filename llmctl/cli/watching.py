@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
@@ -34,11 +36,20 @@ def progress_line(progress: Progress) -> str:
     )
 
 
+def mute() -> None:
+    """Send standard output nowhere, so that nothing complains about a closed pipe any more."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
 class PlainWatcher:
     """Every line as it comes, with the node and rank it is of; now and then where the run stands."""
 
     def __init__(self) -> None:
         self._told = time.monotonic()
+        self.unread = False
+        """Whoever read the output went away while the run was being started, which goes on all the same."""
 
     def __enter__(self) -> Self:
         return self
@@ -63,13 +74,23 @@ class PlainWatcher:
 
     def step(self, text: str) -> None:
         """Print what begins, in one piece: several nodes tell at once."""
-        print(text + "\n", end="", flush=True)  # noqa: T201
+        with self._unread():
+            print(text + "\n", end="", flush=True)  # noqa: T201
 
     def findings(self, findings: Sequence[Finding]) -> None:
         """Print what the check found."""
         from llmctl.cli.findings import show_findings
 
-        show_findings(findings)
+        with self._unread():
+            show_findings(findings)
+
+    @contextmanager
+    def _unread(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            self.unread = True
+            mute()
 
 
 class TerminalWatcher(PlainWatcher):
