@@ -19,6 +19,7 @@ from llmctl.workflows.keeping import keep
 from llmctl.workflows.live import Live, opened
 from llmctl.workflows.mirror import RECORDS
 from llmctl.workflows.polling import INTERVAL, Answer, Polling, told_so_far
+from llmctl.workflows.restarting import interrupted_restart
 
 LAST_LINES = 5
 """Lines of each log that are shown again."""
@@ -37,7 +38,7 @@ def attach(folder: RunFolder, watcher: Watcher) -> Ending:
         ending = noted_ending(folder)
         if ending is not None:
             return ending
-        if State(folder.read_manifest()["state"]) is not State.RUNNING:
+        if State(folder.read_manifest()["state"]) is not State.RUNNING and not _abandoned(folder):
             _await_start(folder, watcher)
             continue
         with opened(folder) as (live, errors):
@@ -125,5 +126,10 @@ def _await_start(folder: RunFolder, watcher: Watcher) -> None:
     """Wait while another llmctl starts the run."""
     watcher.note(f"{folder.run_id} is being started")
     known = folder.read_manifest()["state"]
-    while folder.read_manifest()["state"] == known:
+    while folder.read_manifest()["state"] == known and not _abandoned(folder):
         time.sleep(INTERVAL)
+
+
+def _abandoned(folder: RunFolder) -> bool:
+    """Whether the run was being started again by somebody who is gone."""
+    return actor(folder) is None and interrupted_restart(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from llmctl.errors import UsageError
@@ -11,6 +12,7 @@ from llmctl.run.index import find_run
 from llmctl.run.states import State
 from llmctl.workflows import ending as concluding
 from llmctl.workflows.follow import GRACE, Watcher
+from llmctl.workflows.leftover import end_leftover
 from llmctl.workflows.live import opened
 from llmctl.workflows.render import runs_folder
 
@@ -23,10 +25,11 @@ def cancel(given: str, *, runs: Path | None, watcher: Watcher) -> tuple[RunFolde
     known = State(folder.read_manifest()["state"])
     if known in (State.SUCCEEDED, State.CANCELLED):
         raise UsageError(f"{folder.run_id} has ended: {known}", hint="llmctl ps")
+    folder.update_manifest(cancel_asked=time.time())  # whoever is starting it again stops
     with opened(folder) as (live, errors):
         unreached = [Outcome[str, int](node, error=error) for node, error in errors.items()]
         if unreached or known is State.FAILED:
             done = live.backend.cancel(live.job, live.transports, GRACE)
         else:
             done = concluding.cancel(live, watcher)
-    return folder, [*done, *unreached]
+    return folder, [*done, *unreached, *end_leftover(folder)]

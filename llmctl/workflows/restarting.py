@@ -14,10 +14,12 @@ from llmctl.launch.supervised import Job
 from llmctl.quoting import sh_quote
 from llmctl.recipe.hosts import Node
 from llmctl.remote.fanout import Outcome, fan_out
+from llmctl.remote.transport import Transport
 from llmctl.run.attempts import Attempt, Policy, Reason, decide, opened_attempts, read_attempts
 from llmctl.run.folder import RunFolder
 from llmctl.run.restore import Held, Restore, find_restore, nowhere
 from llmctl.run.states import State
+from llmctl.workflows import leases
 from llmctl.workflows.follow import GRACE, Ending, Watcher
 from llmctl.workflows.leftover import note_leftover
 from llmctl.workflows.live import Live
@@ -154,7 +156,8 @@ class Restart:
             live.folder.update_manifest(job=asdict(live.job), nodes=[asdict(node) for node in live.nodes])
             raise
         for name in [name for name in live.transports if name not in self.names]:
-            live.transports.pop(name).close()
+            leases.release(live.job.run_id, live.job.python, {name: live.transports[name]})
+            live.drop(name)
 
     def _start(self) -> None:
         live, names, last = self.live, self.names, self.attempts[-1]
@@ -168,6 +171,14 @@ class Restart:
         planned = work_out(request, nodes=nodes)
         restore = self._restore(old, planned.loaded.recipe.train.save_steps)
         transports = {name: live.transports[name] for name in names}
+        with leases.held(planned.plan, transports, self.watcher.note):
+            self._launch(request, planned, restore, transports)
+
+    def _launch(
+        self, request: RunRequest, planned: Draft, restore: Restore | None, transports: Mapping[str, Transport]
+    ) -> None:
+        """The gate, staging, the start."""
+        live, names, nodes = self.live, self.names, planned.nodes
         allowed = [told["code"] for told in live.folder.read_manifest().get("allowed_findings", ())]
         checked = pass_gate(planned, transports, allowed, Noting(self.watcher))
         planned = work_out(request, nodes=nodes, **found_on(planned, checked))
@@ -182,7 +193,7 @@ class Restart:
             raise
         live.nodes = nodes
         attempt = Attempt(
-            number=last.number + 1,
+            number=self.attempts[-1].number + 1,
             started=time.time(),
             nodes=names,
             from_step=restore.step if restore else 0,
