@@ -6,57 +6,18 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from llmctl.launch import supervised
 from llmctl.launch.backends import BACKENDS
-from llmctl.launch.supervised import Job, NodeReport
+from llmctl.launch.supervised import Job
 from llmctl.recipe.hosts import Node
 from llmctl.remote.local import LocalTransport
-from llmctl.resources import onnode_file
 from llmctl.run.states import State
-
-HERE = LocalTransport(Node(name="here"))
-
-
-@pytest.fixture
-def make_job(tmp_path: Path) -> Callable[..., Job]:
-    """A run folder with the supervisor and a `launch.sh` of a test's own."""
-
-    def make(script: str, name: str = "run") -> Job:
-        folder = tmp_path / name
-        folder.mkdir()
-        (folder / "launch.sh").write_text(script)
-        (folder / "supervisor.py").write_bytes(onnode_file("supervisor.py").read_bytes())
-        run_id = f"{name}-{os.getpid()}-{time.monotonic_ns()}"
-        return Job(run_id=run_id, run_dir=str(folder), nodes=("here",), python=sys.executable, shell="sh")
-
-    return make
-
-
-def start(job: Job) -> None:
-    (outcome,) = supervised.start(job, {"here": HERE}, ["here"])
-    assert outcome.error is None, outcome.error
-
-
-def until(job: Job, done: Callable[[NodeReport], bool]) -> NodeReport:
-    deadline = time.monotonic() + 30
-    while True:
-        report = supervised.poll(job, HERE, {})
-        if done(report):
-            return report
-        assert time.monotonic() < deadline, report
-        time.sleep(0.1)
-
-
-def ended(report: NodeReport) -> bool:
-    return report.state not in (State.RUNNING, None)
+from tests.launch.supervising import HERE, ended, start, until
 
 
 def test_exit_code_log_and_environment_are_told(make_job: Callable[..., Job]) -> None:
