@@ -22,6 +22,8 @@ def main(arguments: list[str]) -> int:
         from llmctl_engine.train import train
 
         train(config)
+        if folder is not None:
+            ranklog.release(folder)
     except BaseException as error:
         if folder is not None:
             ranklog.write_error(folder, error)

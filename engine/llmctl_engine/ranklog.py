@@ -1,15 +1,20 @@
-"""Where a rank's output goes: its own log file, and a small JSON file when it fails. Standard library only, used
-before torch is imported, so that a broken torch is told there too."""
+"""Where a rank's output goes: its own log file of bounded size, and a small JSON file when it fails. Standard library
+only, used before torch is imported, so that a broken torch is told there too."""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
-import sys
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
+
+from llmctl_engine import boundedlog
+
+RESERVED = 64 * 1024
+"""Bytes kept free for the error file: it can be written on a full disk too."""
 
 
 def rank() -> int:
@@ -26,13 +31,9 @@ def redirect() -> Path | None:
     folder = Path(given)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"rank{rank()}.error.json").unlink(missing_ok=True)
-    log = os.open(folder / f"rank{rank()}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    os.close(log)
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    with suppress(OSError):  # then the error file has to find its own room
+        _reserved(folder).write_bytes(b" " * RESERVED)
+    boundedlog.take_streams(folder / f"rank{rank()}.log")
     return folder
 
 
@@ -42,11 +43,21 @@ def write_error(folder: Path, error: BaseException) -> None:
         "rank": rank(),
         "node": os.environ.get("LLMCTL_NODE", platform.node()),
         "type": type(error).__name__,
-        "message": str(error),
-        "traceback": "".join(traceback.format_exception(error)),
+        "message": str(error)[: RESERVED // 16],
+        "traceback": "".join(traceback.format_exception(error))[-RESERVED // 8 :],
         "time": time.time(),
     }
-    path = folder / f"rank{rank()}.error.json"
-    aside = path.with_suffix(".tmp")
-    aside.write_text(json.dumps(record, ensure_ascii=False) + "\n", encoding="utf-8")
-    aside.replace(path)
+    aside = _reserved(folder)
+    with aside.open("r+b" if aside.exists() else "wb") as file:
+        file.write(json.dumps(record, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
+        file.truncate()
+    aside.replace(folder / f"rank{rank()}.error.json")
+
+
+def release(folder: Path) -> None:
+    """Give back the room of an error file that was not needed."""
+    _reserved(folder).unlink(missing_ok=True)
+
+
+def _reserved(folder: Path) -> Path:
+    return folder / f".rank{rank()}.error"

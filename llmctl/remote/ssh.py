@@ -177,8 +177,14 @@ class SshTransport:
             for name, content in files.items():
                 with sftp.open(name, "wb") as file:
                     file.set_pipelined(True)
+                    sent = 0
                     for piece in _pieces(content):
                         file.write(piece)
+                        sent += len(piece)
+                    file.flush()
+                    # Refusals of the last pieces are told to nobody.
+                    if file.stat().st_size != sent:
+                        raise OSError(f"only {file.stat().st_size} of {sent} bytes were taken")
         except (OSError, paramiko.SSHException, EOFError) as error:
             if not self._transport.is_active():
                 raise self._lost() from error

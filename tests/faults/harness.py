@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from ruamel.yaml import YAML
 
 from tests.conftest import llmctl
 from tests.lab import Lab, LabNode
-from tests.workflows.jobs import Started, only_run, processes
+from tests.workflows.jobs import Started, only_run
 
 SMALLRANK = Path(__file__).with_name("smallrank.py")
 PYTHON = "/opt/smallrank/python"
@@ -21,6 +22,7 @@ PYTHON = "/opt/smallrank/python"
 SAVE_STEPS = 5
 ENDLESS = 100_000
 """Steps of a run that does not end by itself within a test."""
+HELD = "/run/held"
 PARTIAL = r"\( -name '*.partial' -o -name '*.part' -o -name '.writing' -o -name '*.old' -o -name '*.json.[0-9]*' \)"
 """Names of half-done things."""
 
@@ -149,6 +151,10 @@ class Drill:
 
         until(f"step {step}", reached, seconds)
 
+    def until_goes_on(self, step: int, seconds: float = 30) -> None:
+        """Wait until the run has made `step` without anybody at the launcher."""
+        until(f"step {step}", lambda: max(self.records(), default=0) >= step, seconds)
+
     def order(self, rank: int, text: str, node: LabNode | None = None) -> None:
         """Tell a rank what to do at its next step; with one rank a node, rank N is on node N+1."""
         place = f"{self.run_dir}/orders/rank{rank}"
@@ -172,6 +178,20 @@ class Drill:
         """Send a signal inside a node."""
         assert self.lab.exec(node, f"kill -{signum} {pid}").ok
 
+    def hold(self, node: LabNode, program: str, word: str) -> None:
+        """Let `program` on a node wait, once it is called with arguments that hold `word`."""
+        wait = f"touch {HELD}; while [ -e {HELD} ]; do sleep 0.1; done"
+        script = f'#!/bin/sh\ncase "$*" in *{word}*) {wait};; esac\nexec /usr/bin/{program} "$@"\n'
+        self.lab.write(node, f"/usr/local/bin/{program}", script, mode="755")
+
+    def held(self, node: LabNode) -> None:
+        """Wait until that has come to pass."""
+        until(f"something is held on {node.name}", lambda: self.lab.exec(node, f"ls {HELD}").ok, 60)
+
+    def release(self, node: LabNode, program: str) -> None:
+        """Let it go on."""
+        self.lab.exec(node, f"rm -f /usr/local/bin/{program} {HELD}")
+
     def hurt(self) -> None:
         """From now on it counts how long it takes until the user is told."""
         self.began = time.monotonic()
@@ -188,13 +208,29 @@ class Drill:
         assert "defect of llmctl" not in self.text, self.text
         return took
 
-    def left(self, *nodes: LabNode) -> list[str]:
-        """Processes of the run and half-done files on `nodes`, all nodes without any."""
+    def keepers(self) -> list[int]:
+        """Processes on the launcher that act for the run."""
+        words = ["keep", str(self.run.resolve())]
         found = []
-        for node in nodes or self.lab.nodes:
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError):
+                if [word.decode() for word in path.read_bytes().split(b"\0")[-3:-1]] == words:
+                    found.append(int(path.parent.name))
+        return found
+
+    def left(self, *nodes: LabNode) -> list[str]:
+        """Processes of the run and half-done files on `nodes`, all nodes without any, and who still acts for it."""
+        chosen = nodes or self.lab.nodes
+        found = self.left_processes(*chosen)
+        for node in chosen:
             listed = self.lab.exec(node, f"find {self.lab.nodes[0].workdir} {PARTIAL} 2>/dev/null")
             found += [f"{node.name}: {line}" for line in listed.stdout.splitlines()]
-        return [*processes(self.lab, self.run.name), *found]
+        return found
+
+    def left_processes(self, *nodes: LabNode) -> list[str]:
+        """Processes of the run on `nodes`, all nodes without any, and on the launcher."""
+        found = [f"{node.name}: process {pid}" for node in nodes or self.lab.nodes for pid in self.pids(node, ".")]
+        return [*found, *(f"launcher: keeper {pid}" for pid in self.keepers())]
 
     def lost_steps(self) -> int:
         """Steps that a continued run has to make again."""

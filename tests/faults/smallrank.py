@@ -8,7 +8,8 @@ saves on SIGTERM. It does what `orders/rank<N>` in the run folder of its node sa
     hang | stop | signal N | exit N | raise TEXT | print BYTES | escape | busy SECONDS
 
 Environment: SMALLRANK_STEP, seconds of a step (0.1); SMALLRANK_TIMEOUT, seconds of patience with the others (1800);
-SMALLRANK_PAYLOAD, bytes of a checkpoint (100000).
+SMALLRANK_PAYLOAD, bytes of a checkpoint (100000); SMALLRANK_TELL, begin of a path to which the rank's number is added,
+where it writes its environment, arguments and folder.
 """
 
 from __future__ import annotations
@@ -223,8 +224,13 @@ def rank(path: str) -> int:
     from llmctl_engine.errors import EngineError
 
     folder = ranklog.redirect()
+    if tell := os.environ.get("SMALLRANK_TELL"):
+        here = {"argv": sys.argv[1:], "cwd": str(Path.cwd()), "environ": dict(os.environ)}
+        Path(tell + os.environ["RANK"]).write_text(json.dumps(here), encoding="utf-8")
     try:
         train(path)
+        if folder is not None:
+            ranklog.release(folder)
     except BaseException as error:
         if folder is not None:
             ranklog.write_error(folder, error)

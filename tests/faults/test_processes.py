@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 
 import pytest
 
@@ -117,10 +119,10 @@ def test_pid_reused(drill: MakeDrill) -> None:
     node = run.lab.nodes[1]
     run.until_step(3)
     pid = run.supervisor(node)
+    (keeper,) = run.keepers()
+    os.kill(keeper, signal.SIGKILL)
     run.kill(node, pid)
-    again = (
-        f"for i in $(seq 50); do echo $(({pid} - 1)) > /proc/sys/kernel/ns_last_pid; sleep 3600 & [ $! = {pid} ] &&"
-    )
+    again = f"for i in $(seq 50); do echo $(({pid} - 1)) > /proc/sys/kernel/ns_last_pid; sleep 3600 & [ $! = {pid} ] &&"
     run.lab.exec(node, f"setsid sh -c '{again} exit 0; kill $!; done; exit 1' >/dev/null 2>&1")
     assert run.lab.exec(node, f"tr '\\0' ' ' < /proc/{pid}/cmdline").stdout == "sleep 3600 "
     run.hurt()

@@ -101,7 +101,10 @@ class Namespaces:
         """Connect a node that has just been started with the bridge."""
         process, link = self.running[node.name], self._link(node)
         _expect(process, "net", self.folder / f"{node.name}.log")
-        ends = ("name", link, "type", "veth", "peer", "name", "eth0", "netns", str(process.pid))
+        # What an earlier life left goes away by itself, but late; a machine's own address outlives its restart.
+        quiet("nsenter", "-t", str(self.switch.pid), "-n", "ip", "link", "del", link)
+        hardware = f"02:00:00:00:00:{self.nodes.index(node) + 1:02x}"
+        ends = ("name", link, "type", "veth", "peer", "name", "eth0", "address", hardware, "netns", str(process.pid))
         ip("link", "add", *ends, inside=self.switch.pid)
         ip("link", "set", link, "master", "sw", "up", inside=self.switch.pid)
         assert process.stdin is not None
