@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 from llmctl_reports import document, pictures, tables, words
@@ -12,10 +13,11 @@ from llmctl_reports.as_json import as_json
 from llmctl_reports.errors import ReportError
 from llmctl_reports.profiles import PROFILES, Verdict
 from llmctl_reports.readers import read_log
-from llmctl_reports.values import RunLog
+from llmctl_reports.values import Restart, RunLog
 from llmctl_reports.verdict import Comparison, compare
 
 from llmctl.errors import ExitCode, UsageError
+from llmctl.run.attempts import Attempt, read_attempts
 from llmctl.run.folder import RunFolder
 from llmctl.run.index import find_run
 
@@ -145,9 +147,22 @@ def write_report(
 
 
 def _read(source: Path) -> RunLog:
-    allowed = RunFolder(source).read_manifest().get("allowed_findings", []) if _is_run(source) else []
-    told = tuple(f"{finding['code']}: {finding['title']}" for finding in allowed)
-    return replace(read_log(source), allowed_findings=told)
+    manifest = RunFolder(source).read_manifest() if _is_run(source) else {}
+    told = tuple(f"{finding['code']}: {finding['title']}" for finding in manifest.get("allowed_findings", ()))
+    return replace(read_log(source), allowed_findings=told, restarts=_restarts(read_attempts(manifest)))
+
+
+def _restarts(attempts: Sequence[Attempt]) -> tuple[Restart, ...]:
+    """Every attempt but the first, with what ended the one before."""
+    return tuple(
+        Restart(
+            step=before.last_step,
+            from_step=after.from_step or 0,
+            reason=before.reason.replace("_", " ") if before.reason else "resumed by hand",
+            node=before.node,
+        )
+        for before, after in pairwise(attempts)
+    )
 
 
 def _is_run(source: Path) -> bool:

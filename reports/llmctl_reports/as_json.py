@@ -33,6 +33,7 @@ def _run(log: RunLog) -> dict[str, Any]:
         "final": asdict(log.final),
         "dropped": dict(log.dropped),
         "allowed_findings": list(log.allowed_findings),
+        "restarts": [asdict(restart) for restart in log.restarts],
     }
 
 

@@ -82,6 +82,11 @@ def blocks(run: RunLog, comparison: Comparison | None, lang: str) -> list[Block]
         for name, log in _named(run, reference)
         for finding in log.allowed_findings
     ]
+    made += [
+        Line(f"{say[name]}, {words.restart_line(restart, lang)}")
+        for name, log in _named(run, reference)
+        for restart in log.restarts
+    ]
     made += [Heading(say["curve"]), Picture("loss.png", say["curve"])]
     if comparison:
         made += [Heading(say["errors"]), Picture("errors.png", say["errors"])]

@@ -73,6 +73,20 @@ class Meta:
     total_steps: int | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Restart:
+    """A run that was started again."""
+
+    step: int | None
+    """The last step before; None where none was made, or that is not known."""
+    from_step: int
+    """The checkpoint's step from which it went on; 0 for the beginning."""
+    reason: str
+    """Why it had ended, or who asked for it."""
+    node: str | None = None
+    """Where it failed first."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RunLog:
     """A whole log."""
@@ -87,6 +101,7 @@ class RunLog:
     """What a reader of the report must know about this log."""
     allowed_findings: tuple[str, ...] = ()
     """What was found wrong with the nodes before the run, which was started in spite of it."""
+    restarts: tuple[Restart, ...] = ()
 
     @property
     def window(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from llmctl_reports.profiles import Check, Verdict
+from llmctl_reports.values import Restart
 from llmctl_reports.verdict import Comparison
 
 WORDS = {
@@ -31,6 +32,7 @@ WORDS = {
         "none": "none",
         "differences": "The two runs differ in",
         "allowed": "started in spite of",
+        "restart": "started again from step {from_step} after step {step}: {reason}",
     },
     "zh": {
         "title": "训练报告",
@@ -57,6 +59,7 @@ WORDS = {
         "none": "无",
         "differences": "两次训练的不同之处",
         "allowed": "启动时被放行的环境差异",
+        "restart": "在第{step}步之后从第{from_step}步重新启动：{reason}",
     },
 }
 
@@ -109,6 +112,13 @@ def bias_line(comparison: Comparison, lang: str) -> str:
         interval = f", 95 % interval {low} to {high}" if lang == "en" else f"，95%置信区间 {low} 至 {high}"
     head = "Bias of the mean loss" if lang == "en" else "平均loss的偏差"
     return f"{head}: {_signed(bias.mean)}{interval}"
+
+
+def restart_line(restart: Restart, lang: str) -> str:
+    """When and why a run was started again."""
+    reason = restart.reason + (f" ({restart.node})" if restart.node else "")
+    step = "-" if restart.step is None else restart.step
+    return WORDS[lang]["restart"].format(from_step=restart.from_step, step=step, reason=reason)
 
 
 def alignment_line(comparison: Comparison, lang: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from llmctl.errors import ExitCode, UsageError
+from llmctl.run.attempts import Attempt, Reason, opened_attempts
 from llmctl.workflows.report import chosen_formats, chosen_languages, make_report, write_report
 
 
@@ -114,3 +115,19 @@ def test_mistakes(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no losses") as error:
         make_report("empty.log", None, None)
     assert "Megatron" in error.value.why
+
+
+def test_a_report_tells_step_and_reason_of_each_restart(tmp_path: Path) -> None:
+    first = Attempt(
+        number=1, started=1, nodes=("a", "b"), reason=Reason.NODE_LOST, node="b", lost=("b",), from_step=0, last_step=3
+    )
+    second = Attempt(number=2, started=2, nodes=("a", "c"), from_step=2, automatic=True)
+    run = write_run(tmp_path / "run", attempts=opened_attempts([first], second))
+    report = make_report(str(run), None, None)
+    assert json.loads(report.json)["runs"][0]["restarts"] == [
+        {"step": 3, "from_step": 2, "reason": "node lost", "node": "b"}
+    ]
+    write_report(report, formats=("md",), languages=("en", "zh"), output=tmp_path / "report")
+    text = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
+    assert "run, started again from step 2 after step 3: node lost (b)" in text
+    assert "在第3步之后从第2步重新启动" in (tmp_path / "report" / "report_zh.md").read_text(encoding="utf-8")
