@@ -30,6 +30,8 @@ def tell_ending(folder: RunFolder, ending: Ending) -> None:
         from llmctl.cli.failing import show_failure
 
         show_failure(ending.failure)
+    if ending.why:
+        typer.echo(f"not started again: {ending.why}", err=True)
     if ending.state is State.LOST:
         raise NodeError(
             f"{run_id} lost {', '.join(ending.lost)}",

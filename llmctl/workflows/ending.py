@@ -33,6 +33,7 @@ def conclude(live: Live, ending: Ending, watcher: Watcher) -> None:
         ended=max((report.ended for report in reports if report.ended), default=None),
         failure=asdict(ending.failure) if ending.failure else None,
         lost=list(ending.lost),
+        why=ending.why,
         last_step=ending.progress.step,
         last_loss=ending.progress.loss,
     )
@@ -49,6 +50,7 @@ def noted_ending(folder: RunFolder) -> Ending | None:
         reports={},
         failure=Failure(**(failure | {"tail": tuple(failure["tail"])})) if failure else None,
         lost=tuple(manifest.get("lost", ())),
+        why=manifest.get("why", ""),
         progress=Progress(
             total_steps=manifest.get("total_steps") or 0,
             step=manifest.get("last_step") or 0,
