@@ -9,7 +9,7 @@ from pathlib import Path
 from llmctl.errors import NodeError
 from llmctl.launch.supervised import Job, call
 from llmctl.quoting import sh_quote
-from llmctl.remote.fanout import Outcome, fan_out
+from llmctl.remote.fanout import Outcome, fan_out, let_end
 from llmctl.remote.transport import Transport
 from llmctl.resources import onnode_file
 from llmctl.run.inputs import Tree
@@ -28,7 +28,7 @@ class Cargo:
 
 def stage(job: Job, cargo: Cargo, transports: Mapping[str, Transport], progress: Progress) -> list[Outcome[str, str]]:
     """Stage on all nodes at once; each outcome tells what was done there. Nodes that see the same file system are
-    found and served once."""
+    found and served once. A KeyboardInterrupt closes the connections, so that nothing is written after it."""
     owners = _owners(job, transports)
 
     def one(node: str) -> str:
@@ -36,7 +36,20 @@ def stage(job: Job, cargo: Cargo, transports: Mapping[str, Transport], progress:
             return f"shares its file system with {owners[node]}"
         return _stage_node(job, cargo, transports[node], progress)
 
-    return fan_out(job.nodes, one)
+    def stop() -> None:
+        for transport in transports.values():
+            transport.close()
+
+    return fan_out(job.nodes, one, stop=stop)
+
+
+def half_done(job: Job, cargo: Cargo) -> list[str]:
+    """The folders that a broken-off staging leaves on a node."""
+    return [job.run_dir, *(_aside(target, job) for target in cargo.trees)]
+
+
+def _aside(target: str, job: Job) -> str:
+    return f"{target}.{job.run_id}.partial"
 
 
 def _owners(job: Job, transports: Mapping[str, Transport]) -> dict[str, str]:
@@ -52,8 +65,8 @@ def _owners(job: Job, transports: Mapping[str, Transport]) -> dict[str, str]:
 
     if len(job.nodes) == 1:
         return {job.nodes[0]: job.nodes[0]}
-    fan_out(job.nodes, mark)
-    seen = {outcome.item: set(outcome.value or ()) for outcome in fan_out(job.nodes, look)}
+    fan_out(job.nodes, mark, stop=let_end)
+    seen = {outcome.item: set(outcome.value or ()) for outcome in fan_out(job.nodes, look, stop=let_end)}
     return {node: next((first for first in job.nodes if first in seen[node]), node) for node in job.nodes}
 
 
@@ -80,7 +93,7 @@ def _stage_node(job: Job, cargo: Cargo, transport: Transport, progress: Progress
 
 
 def _stage_tree(job: Job, target: str, tree: Tree, transport: Transport) -> None:
-    node, aside = transport.node.name, f"{target}.{job.run_id}.partial"
+    node, aside = transport.node.name, _aside(target, job)
     try:
         transport.put({f"{aside}/{name}": path for name, path in tree.files.items()})
         (there,) = call(transport, job, "digest", aside, timeout=1800)["digests"]

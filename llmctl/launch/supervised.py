@@ -9,7 +9,7 @@ from typing import Any
 
 from llmctl.errors import LlmctlError, NodeError
 from llmctl.quoting import sh_quote
-from llmctl.remote.fanout import Outcome, fan_out
+from llmctl.remote.fanout import Outcome, fan_out, let_end
 from llmctl.remote.transport import Transport
 from llmctl.run.states import State
 
@@ -89,7 +89,7 @@ def prepare(job: Job, transports: Mapping[str, Transport], nodes: Sequence[str])
         call(transports[node], job, "prepare", job.run_dir, node)
         return 0
 
-    return fan_out(nodes, one)
+    return fan_out(nodes, one, stop=let_end)
 
 
 def start(job: Job, transports: Mapping[str, Transport], nodes: Sequence[str]) -> list[Outcome[str, int]]:
@@ -104,7 +104,7 @@ def start(job: Job, transports: Mapping[str, Transport], nodes: Sequence[str]) -
             )
         return int(answer["pid"])
 
-    return fan_out(nodes, one)
+    return fan_out(nodes, one, stop=let_end)
 
 
 def poll(job: Job, transport: Transport, offsets: Mapping[str, int], tail: int | None = None) -> NodeReport:

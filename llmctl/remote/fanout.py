@@ -31,10 +31,12 @@ def fan_out(
     *,
     limit: int = 64,
     done: Callable[[Outcome[K, T]], None] = lambda _outcome: None,
+    stop: Callable[[], None] | None = None,
 ) -> list[Outcome[K, T]]:
     """Run `work` on each item, at most `limit` at once. A LlmctlError becomes that item's error; any other
     exception is a defect and is raised. `done` gets each outcome as it comes, in the thread that called; what is not
-    begun at a KeyboardInterrupt is dropped, and what runs is left to end by itself."""
+    begun at a KeyboardInterrupt is dropped, and what runs is left to end by itself. With `stop`, which shall make it
+    end, it is waited for."""
 
     def one(item: K) -> Outcome[K, T]:
         try:
@@ -51,8 +53,17 @@ def fan_out(
         for future in as_completed(futures):
             done(future.result())
         return [future.result() for future in futures]
+    except KeyboardInterrupt:
+        if stop is not None:
+            stop()
+            pool.shutdown(wait=True, cancel_futures=True)
+        raise
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def let_end() -> None:
+    """As `stop` of `fan_out` for work that takes no time and is better not broken off."""
 
 
 def first_come(

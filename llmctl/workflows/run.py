@@ -14,6 +14,7 @@ from llmctl_engine.devices import DEVICES
 from llmctl.checks.facts import Severity
 from llmctl.errors import UsageError
 from llmctl.launch.backends import BACKENDS
+from llmctl.launch.staging import half_done
 from llmctl.quoting import sh_quote
 from llmctl.recipe.hosts import Node
 from llmctl.remote.connect import connect_all
@@ -28,7 +29,7 @@ from llmctl.workflows.follow import GRACE
 from llmctl.workflows.live import Live, open_all
 from llmctl.workflows.manifest import first_manifest, note_state, read_job
 from llmctl.workflows.render import Draft, draft, meeting_place, runs_folder
-from llmctl.workflows.starting import Teller, bring_up, found_on, job_of, pass_gate, write_down
+from llmctl.workflows.starting import Teller, bring_up, cargo_of, found_on, job_of, pass_gate, write_down
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +61,7 @@ def begin(request: RunRequest, teller: Teller) -> Live:
     teller.step(f"connecting to {', '.join(node.name for node in planned.nodes)}")
     login = {"user": recipe.cluster.user, "port": recipe.cluster.port}
     transports = open_all(planned.nodes, login, local=recipe.launch.backend == "local")
+    live: Live | None = None
     try:
         _tell_absent(planned.spares, login, teller)
         if request.resume is not None:
@@ -69,8 +71,17 @@ def begin(request: RunRequest, teller: Teller) -> Live:
             planned = work_out(request, run_id=planned.plan.run_id, **found_on(planned, checked))
             if len(planned.nodes) > 1:
                 teller.step(meeting_place(planned.plan))
-            return _start(request, planned, checked, transports, login, teller)
+            live = _live(request, planned, transports, login)
+            try:
+                _start(live, request, planned, checked, teller)
+            except BaseException:
+                begun, live = live, None
+                _undo(begun, planned, request)
+                raise
+        return live
     except BaseException:
+        if live is not None:
+            _undo(live, planned, request)
         for transport in transports.values():
             transport.close()
         raise
@@ -120,49 +131,35 @@ def work_out(request: RunRequest, **found: Any) -> Draft:
     )
 
 
-def _start(
-    request: RunRequest,
-    planned: Draft,
-    checked: CheckResult,
-    transports: dict[str, Transport],
-    login: Mapping[str, Any],
-    teller: Teller,
-) -> Live:
-    plan, recipe = planned.plan, planned.loaded.recipe
-    folder = request.resume or RunFolder(runs_folder(request.runs) / plan.run_id)
-    job = job_of(planned)
-    backend = BACKENDS[recipe.launch.backend]
-    live = Live(
-        folder=folder,
-        job=job,
-        backend=backend,
+def _live(request: RunRequest, planned: Draft, transports: dict[str, Transport], login: Mapping[str, Any]) -> Live:
+    backend = planned.loaded.recipe.launch.backend
+    return Live(
+        folder=request.resume or RunFolder(runs_folder(request.runs) / planned.plan.run_id),
+        job=job_of(planned),
+        backend=BACKENDS[backend],
         nodes=planned.nodes,
         transports=transports,
         login=login,
-        local=recipe.launch.backend == "local",
+        local=backend == "local",
     )
-    try:
-        teller.step(f"staging {plan.run_id}")
-        allowed = [f for f in checked.findings if f.severity is Severity.ERROR]
-        manifest = first_manifest(planned, job, sets=request.sets, allowed=allowed)
-        manifest["collect"] = list(request.collect)
-        before = folder.read_manifest() if request.resume is not None else {}
-        if before:
-            manifest["created"] = before["created"]
-        attempts = read_attempts(before)
-        note_state(folder, State.STAGING, **manifest, cancel_asked=None)
-        write_down(folder, planned, checked)
-        if request.resume is not None:
-            # What a lost supervisor or a first node left behind must not write beside the new processes.
-            backend.cancel(job, transports, GRACE)
-        bring_up(live, planned, teller)
-    except BaseException:
-        backend.cancel(job, transports, GRACE)
-        if request.resume is None:
-            _forget(live)
-        else:
-            note_state(folder, State.FAILED)
-        raise
+
+
+def _start(live: Live, request: RunRequest, planned: Draft, checked: CheckResult, teller: Teller) -> None:
+    folder, job = live.folder, live.job
+    teller.step(f"staging {job.run_id}")
+    allowed = [f for f in checked.findings if f.severity is Severity.ERROR]
+    manifest = first_manifest(planned, job, sets=request.sets, allowed=allowed)
+    manifest["collect"] = list(request.collect)
+    before = folder.read_manifest() if request.resume is not None else {}
+    if before:
+        manifest["created"] = before["created"]
+    attempts = read_attempts(before)
+    note_state(folder, State.STAGING, **manifest, cancel_asked=None)
+    write_down(folder, planned, checked)
+    if request.resume is not None:
+        # What a lost supervisor or a first node left behind must not write beside the new processes.
+        live.backend.cancel(job, live.transports, GRACE)
+    bring_up(live, planned, teller)
     attempt = Attempt(
         number=len(attempts) + 1,
         started=time.time(),
@@ -170,13 +167,17 @@ def _start(
         from_step=0 if request.resume is None else None,
     )
     note_state(folder, State.RUNNING, attempts=opened_attempts(attempts, attempt))
-    return live
 
 
-def _forget(live: Live) -> None:
-    """Remove a run that never started, here and on its nodes."""
-    fan_out(
-        list(live.transports),
-        lambda name: live.transports[name].run(f"rm -rf {sh_quote(live.job.run_dir)}", timeout=120),
-    )
-    shutil.rmtree(live.folder.root, ignore_errors=True)
+def _undo(live: Live, planned: Draft, request: RunRequest) -> None:
+    """End what was started; of a new run remove everything, here and on its nodes."""
+    fan_out(live.job.nodes, live.reached)  # an interrupted staging has closed its connections
+    live.backend.cancel(live.job, live.transports, GRACE)
+    rest = half_done(live.job, cargo_of(planned))
+    if request.resume is not None:
+        note_state(live.folder, State.FAILED)
+        rest.remove(live.job.run_dir)
+    words = " ".join(map(sh_quote, rest))
+    fan_out(list(live.transports), lambda name: live.transports[name].run(f"rm -rf -- {words}", timeout=120))
+    if request.resume is None:
+        shutil.rmtree(live.folder.root, ignore_errors=True)

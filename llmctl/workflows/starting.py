@@ -89,9 +89,13 @@ def write_down(folder: RunFolder, planned: Draft, checked: CheckResult) -> None:
 
 def bring_up(live: Live, planned: Draft, teller: Teller, *, before: Callable[[], None] = lambda: None) -> None:
     """Stage everything on all nodes, do what is to be done `before`, start the processes. Raises ManyNodeErrors."""
-    staged = stage(
-        live.job, cargo_of(planned), live.transports, lambda node, what: teller.step(f"{node}: copying {what}")
-    )
+    try:
+        staged = stage(
+            live.job, cargo_of(planned), live.transports, lambda node, what: teller.step(f"{node}: copying {what}")
+        )
+    except KeyboardInterrupt:
+        live.transports.clear()  # they are closed
+        raise
     raise_errors(staged)
     for outcome in staged:
         teller.step(f"{outcome.item}: {outcome.value}")

@@ -1,0 +1,132 @@
+"""Leaving a run and coming back to it: attach, Ctrl-C, signals, pipes that are closed."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+
+import pytest
+
+from llmctl.run.acting import actor
+from llmctl.run.folder import RunFolder
+from tests.cli.conftest import MakeJob
+from tests.cli.jobs import LocalJob, until
+
+
+def keeper(job: LocalJob) -> int:
+    """The process that acts for the run."""
+    return int(until("somebody acts for the run", lambda: actor(RunFolder(job.run))))
+
+
+def test_attach_tells_what_happened_follows_to_the_end_and_gives_the_outcome(local_job: MakeJob) -> None:
+    job = local_job(steps=40)
+    job.tell("run", job.recipe, "--detach")
+    until("ten steps", lambda: "step 10/" in job.tell("logs", job.run).stdout)
+    told = job.tell("attach", job.run.name[:5])
+    lines = re.findall(r"step (\d+)/40 ", told.stdout)
+    assert lines[-1] == "40"
+    assert "[localhost rank0] step 2/40" not in told.stdout
+    assert "so far" in told.stderr
+    assert f"SUCCEEDED: {job.run.name}, 40 steps" in told.stdout
+    at_once = job.tell("attach", job.run)
+    assert f"SUCCEEDED: {job.run.name}, 40 steps, last loss 2.8571" in at_once.stdout
+    assert "rank0" not in at_once.stdout
+
+
+def test_ctrl_c_once_leaves_and_twice_cancels_in_run_and_attach(local_job: MakeJob) -> None:
+    job = local_job()
+    running = job.start("run", job.recipe)
+    running.until(r"step 3/")
+    running.send(signal.SIGINT)
+    assert running.ends() == 0, running.text
+    for verb in ("attach", "status", "logs", "cancel"):
+        assert f"llmctl {verb} {job.run.name}" in running.text
+    assert job.state == "RUNNING"
+    acting = keeper(job)
+    attached = job.start("attach")
+    attached.until(r"rank0\] step \d+/")
+    assert keeper(job) == acting
+    attached.send(signal.SIGINT)
+    attached.until("Once more")
+    attached.send(signal.SIGINT)
+    assert attached.ends() == 130, attached.text
+    assert "was cancelled" in attached.text
+    assert job.state == "CANCELLED"
+    assert job.processes() == []
+    assert "was cancelled" in job.tell("attach", job.run, code=130).stderr
+    for each in (running, attached):
+        assert "Traceback" not in each.text
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_leaves_the_run_which_is_kept(signum: signal.Signals, local_job: MakeJob) -> None:
+    job = local_job()
+    running = job.start("run", job.recipe)
+    running.until(r"step 3/")
+    running.send(signum)
+    assert running.ends() == 0, running.text
+    assert f"detached; {job.run.name} goes on" in running.text
+    assert keeper(job) != running.process.pid
+    assert job.processes()
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("moment", ["checking the nodes", "staging", "starting 1 processes"])
+def test_an_interrupted_start_is_cleaned_and_says_so(moment: str, signum: signal.Signals, local_job: MakeJob) -> None:
+    job = local_job()
+    running = job.start("run", job.recipe)
+    running.until(moment)
+    running.send(signum)
+    code = running.ends()
+    if code == 0:  # the start was over before the signal came
+        assert "detached" in running.text
+        return
+    assert code == 130, running.text
+    assert "stopping: what was begun on the nodes is cleaned up" in running.text
+    assert "stopped before the start; nothing of it is left running" in running.text
+    assert "Traceback" not in running.text
+    assert not job.runs.is_dir() or list(job.runs.iterdir()) == []
+
+
+def test_attach_acts_for_a_run_that_nobody_keeps(local_job: MakeJob) -> None:
+    job = local_job()
+    job.tell("run", job.recipe, "--detach")
+    os.kill(keeper(job), signal.SIGKILL)
+    until("nobody acts", lambda: actor(RunFolder(job.run)) is None)
+    attached = job.start("attach", job.run)
+    attached.until(r"rank0\] step \d+/")
+    assert until("attach acts", lambda: actor(RunFolder(job.run))) == attached.process.pid
+    job.order("exit 7")
+    assert attached.ends() == 1, attached.text
+    assert "FAILED first: localhost rank 0" in attached.text
+    assert job.state == "FAILED"
+    told = job.tell("attach", job.run, code=1)
+    assert "FAILED first: localhost rank 0" in told.stderr
+
+
+def test_attach_goes_on_when_the_one_who_acted_is_gone(local_job: MakeJob) -> None:
+    job = local_job()
+    job.tell("run", job.recipe, "--detach")
+    acting = keeper(job)
+    attached = job.start("attach", job.run)
+    attached.until(r"rank0\] step \d+/")
+    os.kill(acting, signal.SIGKILL)
+    until("attach acts", lambda: actor(RunFolder(job.run)) == attached.process.pid)
+    job.tell("cancel", job.run)
+    assert attached.ends() == 130, attached.text
+
+
+def test_a_closed_pipe_leaves_the_run_and_ends_the_reading_of_logs_quietly(local_job: MakeJob) -> None:
+    job = local_job()
+    done = job.shell(f"{{ $LLMCTL run {job.recipe}; echo code $? >&2; }} | head -n 1")
+    assert done.stdout.startswith("connecting to")
+    assert "nobody reads the output any more" in done.stderr
+    assert f"detached; {job.run.name} goes on" in done.stderr
+    assert "code 0" in done.stderr
+    assert job.state == "RUNNING"
+    until("some steps", lambda: "step 5/" in job.tell("logs").stdout)
+    for words in ("logs", "logs -f"):
+        done = job.shell(f"{{ $LLMCTL {words}; echo code $? >&2; }} | head -n 1")
+        assert done.stdout.startswith("[localhost")
+        assert done.stderr.strip() == "code 0"
