@@ -33,6 +33,8 @@ SEGMENT = 32 << 20
 """Bytes of a log after which a new file begins."""
 SEGMENTS = 3
 """Full files of a log that are kept beside the one being written."""
+PAUSE, BUSY = 0.25, 16384
+"""Seconds between two looks at what the launcher prints, as long as each look brings less than so many bytes."""
 GRACE = 5.0
 DEVICE_SECONDS = 60.0
 """The vendor's tool is asked once in this time, and only when somebody looks."""
@@ -502,29 +504,35 @@ def reap(child):
 
 
 def drain(place, log=None):
-    """Read what is there, at most 1 MiB, into the log. False at its end."""
+    """Read what is there, at most 1 MiB, into the log. How many bytes it was; None at its end."""
+    count = 0
     try:
-        for _ in range(16):
+        while count < 1 << 20:
             data = os.read(place, 65536)
             if not data:
-                return False
+                return None
+            count += len(data)
             if log:
                 log.write(data)
     except BlockingIOError:
         pass
-    return True
+    return count
 
 
 def watch(run_dir, node, state, child, events, out, log):
     """Until the launcher ends; then end what it left behind, and write down what came out."""
-    code, beat_at, scan_at, places = None, 0.0, 0.0, [out, events.place]
+    code, beat_at, scan_at, read_at, ended = None, 0.0, 0.0, 0.0, False
     told = {"memory_mb": None, "processes": 1}  # type: dict[str, object]
     while code is None:
-        ready, _, _ = select.select(places, [], [], max(0.0, beat_at - time.monotonic()))
-        if events.place in ready:
-            drain(events.place)
-        if out in ready and not drain(out, log):
-            places.remove(out)
+        pausing = time.monotonic() < read_at
+        places = [events.place] if ended or pausing else [events.place, out]
+        wake_at = min(beat_at, read_at) if pausing else beat_at
+        ready, _, _ = select.select(places, [], [], max(0.0, wake_at - time.monotonic()))
+        if out in ready:
+            count = drain(out, log)
+            ended = count is None
+            read_at = time.monotonic() + PAUSE if count and count < BUSY else 0.0
+        drain(events.place)
         code = reap(child)
         now = time.monotonic()
         if now >= scan_at:
