@@ -7,6 +7,7 @@ import re
 import signal
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from llmctl.launch.supervised import NodeReport
 from llmctl.run.attempts import Reason
@@ -16,6 +17,8 @@ _TORCHRUN = re.compile(
     r"Root Cause.*?rank\s*:\s*(?P<rank>\d+)\s*\(local_rank.*?exitcode\s*:\s*(?P<code>-?\d+)", re.DOTALL
 )
 _DEEPSPEED = re.compile(r"exits with return code = (?P<code>-?\d+)")
+_RANK_LOG = re.compile(r"logs/(?P<node>[^/]+)/rank(?P<rank>\d+)\.log")
+_EXCEPTION = re.compile(r"(\w+\.)*\w+(Error|Exception): ")
 ECHO = re.compile(
     r"closed by peer|connection reset|socket timeout|timed out waiting|broken pipe|it comes from rank", re.IGNORECASE
 )
@@ -65,6 +68,9 @@ def first_failure(reports: Mapping[str, NodeReport], logs: Mapping[str, str]) ->
             what = f"ended by signal {-code}" if code < 0 else "ended without a word"
             exit_code = 128 - code if code < 0 else code
             return Failure(node=node, rank=rank, exit_code=exit_code, message=what, tail=_tail(logs, node, rank))
+    unwritten = None if own else _unwritten(logs, told)
+    if unwritten is not None:
+        return unwritten
     ended = [report for report in reports.values() if report.state in (State.FAILED, State.LOST)]
     dead = [report for report in ended if report.state is State.LOST or _by_signal(report.exit_code)]
     if not errors and not dead:
@@ -87,6 +93,20 @@ def first_failure(reports: Mapping[str, NodeReport], logs: Mapping[str, str]) ->
     what = "the supervisor is gone" if first.state is State.LOST else f"ended with exit code {first.exit_code}"
     tail = _tail(logs, first.node, None)
     return Failure(node=first.node, rank=None, exit_code=first.exit_code, message=what, tail=tail)
+
+
+def _unwritten(logs: Mapping[str, str], told: Iterable[tuple[str, Mapping[str, Any]]]) -> Failure | None:
+    """The error of a rank that could not write it down, as on a disk that takes nothing new: the end of its log."""
+    writing = {int(error["rank"]) for _, error in told}
+    for name, text in logs.items():
+        place = _RANK_LOG.fullmatch(name)
+        if place is None or int(place["rank"]) in writing or not text.strip():
+            continue
+        last = text.rstrip().splitlines()[-1]
+        if _EXCEPTION.match(last) and not ECHO.search(last):
+            tail = _tail(logs, place["node"], int(place["rank"]))
+            return Failure(node=place["node"], rank=int(place["rank"]), exit_code=None, message=last, tail=tail)
+    return None
 
 
 def _by_signal(exit_code: int | None) -> bool:

@@ -135,3 +135,15 @@ def test_a_rank_that_ended_without_a_word_comes_before_those_that_miss_it() -> N
     found = first_failure(reports, {"logs/node2/launcher.log": TORCHRUN.replace("-9", "3")})
     assert found is not None
     assert (found.node, found.rank, found.exit_code, found.message) == ("node2", 1, 3, "ended without a word")
+
+
+def test_a_rank_that_could_not_write_its_error_down_is_blamed_by_its_log() -> None:
+    reports = {"node1": report("node1", error(0, 1.0, "Connection closed by peer")), "node2": report("node2")}
+    logs = {
+        "logs/node1/rank0.log": "RuntimeError: Connection closed by peer\n",
+        "logs/node2/rank1.log": "step 3\nTraceback\nOSError: [Errno 30] Read-only file system: '/data'\n",
+    }
+    found = first_failure(reports, logs)
+    assert found is not None
+    assert (found.node, found.rank) == ("node2", 1)
+    assert found.message == "OSError: [Errno 30] Read-only file system: '/data'"
