@@ -36,7 +36,8 @@ def dashboard(status: RunStatus, *, now: float, width: int, height: int) -> Rend
     head = Text.assemble((status.folder.run_id, "bold"), "  ", _coloured(str(status.state)))
     if len(status.attempts) > 1:
         head.append(f"  attempt {len(status.attempts)}", "yellow")
-    parts: list[RenderableType] = [head, Text(progress_line(status.progress), no_wrap=True, overflow="ellipsis")]
+    where = progress_line(status.progress) if status.progress.step else "waiting for the first step"
+    parts: list[RenderableType] = [head, Text(where, no_wrap=True, overflow="ellipsis")]
     losses = [loss for _, loss in status.progress.losses]
     if len(losses) > 1:
         drawn = sparkline(losses, max(10, min(60, width - 28)))

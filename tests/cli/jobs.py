@@ -116,6 +116,13 @@ class LocalJob:
         """What the manifest says."""
         return str(json.loads((self.run / "manifest.json").read_text(encoding="utf-8"))["state"])
 
+    @property
+    def step(self) -> int:
+        """The last step that was recorded, 0 before the first."""
+        records = self.run / "output" / "steps.jsonl"
+        lines = records.read_text(encoding="utf-8").splitlines() if records.exists() else []
+        return max((json.loads(line).get("step", 0) for line in lines), default=0)
+
     def tell(self, *words: str | Path, code: int = 0) -> subprocess.CompletedProcess[str]:
         """A command to its end."""
         return llmctl(*words, env=self.env, code=code)
