@@ -8,18 +8,19 @@ from typing import Protocol
 from llmctl_reports.errors import ReportError
 from llmctl_reports.readers import columns, golden, hf_stdout, megatron, mlperf, steps, trainer_log, trainer_state
 from llmctl_reports.readers.patterns import PATTERNS
+from llmctl_reports.readers.source import Source
 from llmctl_reports.values import RunLog
 
 
 class Reader(Protocol):
     """A format of logs."""
 
-    def sniff(self, text: str) -> bool:
-        """Whether the text looks like this format."""
+    def sniff(self, head: str) -> bool:
+        """Whether these lines look like this format."""
 
-    def read(self, text: str, path: Path) -> RunLog:
-        """All records of the text; files beside `path` may add the final metrics. Raises ReportError when the text
-        is broken."""
+    def read(self, source: Source) -> RunLog:
+        """All points of the file; files beside it may add the final metrics. Raises ReportError when the file is
+        broken."""
 
 
 READERS: dict[str, Reader] = {
@@ -48,25 +49,32 @@ IN_FOLDER = (
 
 def read_log(path: Path) -> RunLog:
     """The log of a file or of a run's folder. Raises ReportError when it is missing or holds no losses."""
-    file = locate(path)
-    try:
-        text = file.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise ReportError("the log cannot be read", where=str(file), why=error.strerror or str(error)) from None
-    likely = [name for name, reader in READERS.items() if reader.sniff(text)]
-    logs = [READERS[name].read(text, file) for name in likely]
-    for log in logs:
+    source = Source(locate(path))
+    likely = _likely(source)
+    logs = []
+    for name in likely:
+        log = READERS[name].read(source)
         if len(log.points):
             return log
+        logs.append(log)
     dropped = "; ".join(f"{count} x {reason}" for log in logs for reason, count in log.dropped.items())
     raise ReportError(
         "no losses in this file",
-        where=str(file),
+        where=str(source.path),
         why=f"read as {', '.join(likely)}: {dropped or 'no step with a loss'}"
         if likely
         else f"it is none of the formats {', '.join(READERS)}",
         hint="give the file that the trainer wrote: steps.jsonl, trainer_state.json, trainer_log.jsonl or its output",
     )
+
+
+def _likely(source: Source) -> list[str]:
+    """The formats of the first lines that have any."""
+    for piece in source.pieces():
+        head = piece.decode("utf-8", errors="replace")
+        if found := [name for name, reader in READERS.items() if reader.sniff(head)]:
+            return found
+    return []
 
 
 def locate(path: Path) -> Path:

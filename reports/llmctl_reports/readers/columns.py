@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from llmctl_reports.readers.common import finite, number, whole
 from llmctl_reports.readers.gather import Gathering
+from llmctl_reports.readers.source import Source
 from llmctl_reports.values import BROKEN, Meta, RunLog
 
 NAMES = {
@@ -23,44 +24,54 @@ NAMES = {
 }
 """Our column by the names that it goes by, in lower case; W&B's exports put the run's name and ` - ` before."""
 
+BLANK = "\ufeff \n"
 
-def sniff(text: str) -> bool:
+
+def sniff(head: str) -> bool:
     """Whether the first row names a step and a loss."""
-    return _is_table(text)
-
-
-def read(text: str, path: Path) -> RunLog:
-    """All rows with a step; a row without a loss is one of another kind and is passed over."""
-    found = Gathering()
-    for row in _rows(text, found):
-        names = _named(row)
-        step = whole(row.get(names.get("step", "")))
-        if step is None or row.get(names.get("loss", "")) in (None, ""):
-            continue
-        extras = {name: finite(row[names[name]]) for name in NAMES if name in names and name not in ("step", "loss")}
-        found.add(step, number(row[names["loss"]]), **extras)
-    return RunLog(source=str(path), format="table", points=found.points(), dropped=found.dropped, meta=Meta())
-
-
-def _is_table(text: str) -> bool:
-    first = text.lstrip("\ufeff \n").split("\n", 1)[0]
+    first = _first_line(head)
     if first.startswith("{"):
         try:
             row = json.loads(first)
         except ValueError:
             return False
         return isinstance(row, dict) and "step" in _named(row)
-    cells = next(csv.reader([first], delimiter="\t" if "\t" in first else ","), [])
-    return {"step", "loss"} <= _named(dict.fromkeys(cells)).keys()
+    return {"step", "loss"} <= _named(dict.fromkeys(_cells(first))).keys()
 
 
-def _rows(text: str, found: Gathering) -> Iterator[Mapping[str, Any]]:
-    text = text.lstrip("\ufeff \n")
-    if not text.startswith("{"):
-        first = text.split("\n", 1)[0]
-        yield from csv.DictReader(text.splitlines(), delimiter="\t" if "\t" in first else ",")
+def read(source: Source) -> RunLog:
+    """All rows with a step; a row without a loss is one of another kind and is passed over."""
+    found = Gathering()
+    for row in _rows(source, found):
+        names = _named(row)
+        step = whole(row.get(names.get("step", "")))
+        if step is None or row.get(names.get("loss", "")) in (None, ""):
+            continue
+        extras = {name: finite(row[names[name]]) for name in NAMES if name in names and name not in ("step", "loss")}
+        found.add(step, number(row[names["loss"]]), **extras)
+    return RunLog(source=str(source.path), format="table", points=found.points(), dropped=found.dropped, meta=Meta())
+
+
+def _first_line(text: str) -> str:
+    return re.split(r"[\r\n]", text.lstrip(BLANK), maxsplit=1)[0]
+
+
+def _cells(line: str) -> list[str]:
+    """The cells of a row; none of a line that is no row."""
+    try:
+        return next(csv.reader([line], delimiter="\t" if "\t" in line else ","), [])
+    except csv.Error:
+        return []
+
+
+def _rows(source: Source, found: Gathering) -> Iterator[Mapping[str, Any]]:
+    first = _first_line(source.head)
+    lines = (line.lstrip(BLANK) for line in source.lines())
+    if not first.startswith("{"):
+        names = _cells(next(lines))
+        yield from (dict(zip(names, _cells(line), strict=False)) for line in lines)
         return
-    for line in filter(str.strip, text.splitlines()):
+    for line in lines:
         try:
             row = json.loads(line)
         except ValueError:

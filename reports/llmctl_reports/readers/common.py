@@ -1,43 +1,49 @@
-"""What readers share: numbers in their many spellings, lines of terminals, final metrics."""
+"""What readers share: numbers in their many spellings, final metrics."""
 
 from __future__ import annotations
 
 import json
 import math
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from llmctl_reports.values import Final
+import numpy as np
 
-ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-
-
-def lines_of(text: str) -> list[str]:
-    """The lines of a terminal's output: progress bars return the carriage without a new line; colours go."""
-    return re.split(r"[\r\n]+", ANSI.sub("", text))
+from llmctl_reports.values import Column, Final
 
 
-def number(value: object) -> float | None:
+def number(value: Any) -> float | None:
     """A number, also as text with thousands commas; None for what is none."""
-    if isinstance(value, bool) or value is None:
+    if value is None or value is True or value is False:
         return None
-    if isinstance(value, int | float):
-        return float(value)
     try:
-        return float(str(value).strip().replace(",", ""))
+        return float(value)
+    except (TypeError, ValueError):
+        pass
+    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    try:
+        return float(text.strip().replace(",", ""))
     except ValueError:
         return None
 
 
-def finite(value: object) -> float | None:
+def floats(values: Sequence[bytes | None]) -> Column:
+    """A column of numbers; NaN for what is none."""
+    try:
+        return np.array(list(map(float, values)))  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        found = map(number, values)
+        return np.array([math.nan if value is None else value for value in found], dtype=np.float64)
+
+
+def finite(value: Any) -> float | None:
     """A finite number or None."""
     found = number(value)
     return found if found is not None and math.isfinite(found) else None
 
 
-def whole(value: object) -> int | None:
+def whole(value: Any) -> int | None:
     """A whole number or None."""
     found = finite(value)
     return int(found) if found is not None else None

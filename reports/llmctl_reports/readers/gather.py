@@ -8,6 +8,7 @@ from bisect import bisect_left
 from collections import Counter
 
 import numpy as np
+from numpy.typing import NDArray
 
 from llmctl_reports.values import DUPLICATE, NON_FINITE, SUPERSEDED, Column, Points
 
@@ -43,6 +44,24 @@ class Gathering:
                 column = self._extras.setdefault(name, array("d"))
                 self._pad(column, len(self._steps) - 1)
                 column.append(extra)
+
+    def extend(self, steps: NDArray[np.int64], losses: Column, **extras: Column) -> None:
+        """Many points at once, NaN for what is not logged."""
+        if not steps.size:
+            return
+        ahead = not self._steps or steps[0] > self._steps[-1]
+        if not ahead or (np.diff(steps) <= 0).any():
+            for row in zip(steps.tolist(), losses.tolist(), *(c.tolist() for c in extras.values()), strict=True):
+                step, loss, *more = row
+                self.add(step, loss, **dict(zip(extras, more, strict=True)))
+            return
+        before = len(self._steps)
+        self._steps.frombytes(steps.astype(np.int64).tobytes())
+        self._losses.frombytes(losses.astype(np.float64).tobytes())
+        for name, values in extras.items():
+            column = self._extras.setdefault(name, array("d"))
+            self._pad(column, before)
+            column.frombytes(values.astype(np.float64).tobytes())
 
     def go_back(self, last: int) -> None:
         """Forget what was logged after step `last`: the trainer resumed there."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 from llmctl_reports.errors import ReportError
 from llmctl_reports.readers.common import number, whole
 from llmctl_reports.readers.gather import Gathering
+from llmctl_reports.readers.source import Source
 from llmctl_reports.values import RunLog
 
 KEY = "lm loss"
@@ -19,16 +19,16 @@ def sniff(text: str) -> bool:
     return text.lstrip()[:1] == "{" and f'"{KEY}"' in text
 
 
-def read(text: str, path: Path) -> RunLog:
+def read(source: Source) -> RunLog:
     """All losses; a list begins at step 1. Raises ReportError when the JSON is broken."""
     try:
-        losses = json.loads(text)[KEY]
+        losses = json.loads(source.text())[KEY]
     except (ValueError, KeyError, TypeError) as error:
-        raise ReportError("the file is no whole JSON", where=str(path), why=str(error)) from None
+        raise ReportError("the file is no whole JSON", where=str(source.path), why=str(error)) from None
     found = Gathering()
     for step, loss in _pairs(losses):
         found.add(step, number(loss))
-    return RunLog(source=str(path), format="golden values", points=found.points(), dropped=found.dropped)
+    return RunLog(source=str(source.path), format="golden values", points=found.points(), dropped=found.dropped)
 
 
 def _pairs(losses: Any) -> list[tuple[int, Any]]:

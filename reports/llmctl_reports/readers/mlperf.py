@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from llmctl_reports.readers.common import finite, number, whole
 from llmctl_reports.readers.gather import Gathering
+from llmctl_reports.readers.source import Source
 from llmctl_reports.values import BROKEN, Meta, RunLog
 
 EVENT = re.compile(r":::MLLOG (\{.*\})")
@@ -21,11 +21,11 @@ def sniff(text: str) -> bool:
     return ":::MLLOG " in text
 
 
-def read(text: str, path: Path) -> RunLog:
+def read(source: Source) -> RunLog:
     """All training losses; `tracked_stats` carries them too in some submissions."""
     found, said = Gathering(), dict[str, Any]()
     before: tuple[int, float] | None = None
-    for event in _events(text, found):
+    for event in _events(source, found):
         key, value, about = event.get("key"), event.get("value"), event.get("metadata") or {}
         samples = whole(about.get("samples_count", about.get("step")))
         losses = value if isinstance(value, dict) else {key: value}
@@ -42,7 +42,7 @@ def read(text: str, path: Path) -> RunLog:
         before = (step, now) if now is not None else None
     batch = whole(said.get("global_batch_size"))
     return RunLog(
-        source=str(path),
+        source=str(source.path),
         format="MLPerf",
         points=found.points(),
         dropped=found.dropped,
@@ -56,8 +56,8 @@ def read(text: str, path: Path) -> RunLog:
     )
 
 
-def _events(text: str, found: Gathering) -> Iterator[dict[str, Any]]:
-    for match in EVENT.finditer(text):
+def _events(source: Source, found: Gathering) -> Iterator[dict[str, Any]]:
+    for match in filter(None, map(EVENT.search, source.lines())):
         try:
             event = json.loads(match[1])
         except ValueError:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from llmctl_reports.readers.common import final_beside, finite, lines_of, number
+from llmctl_reports.readers.common import final_beside, finite, number
 from llmctl_reports.readers.gather import EXTRAS, Gathering
+from llmctl_reports.readers.source import Source
 from llmctl_reports.values import NOT_LOGGED, Meta, RunLog
 
 NUMBER = r"[-+]?(?:nan|inf|(?:\d[\d,]*(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?)"
@@ -32,10 +32,10 @@ class LinePattern:
         """Whether a line has this form."""
         return self.line.search(text) is not None
 
-    def read(self, text: str, path: Path) -> RunLog:
+    def read(self, source: Source) -> RunLog:
         """All points."""
         found, total = Gathering(), None
-        for line in lines_of(text):
+        for line in source.lines():
             match = self.line.search(line)
             if match is None:
                 continue
@@ -55,12 +55,12 @@ class LinePattern:
                 extras["seconds"] = milliseconds / 1000
             found.add(step, loss, **extras)
         return RunLog(
-            source=str(path),
+            source=str(source.path),
             format=self.name,
             points=found.points(),
             dropped=found.dropped,
             meta=Meta(total_steps=total),
-            final=final_beside(path),
+            final=final_beside(source.path),
             notes=self.notes,
         )
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from llmctl_reports.readers.common import final_of, finite, number, text_or_none, whole
 from llmctl_reports.readers.gather import Gathering
+from llmctl_reports.readers.source import Source
 from llmctl_reports.values import BROKEN, Final, Meta, RunLog
 
 
@@ -17,11 +17,11 @@ def sniff(text: str) -> bool:
     return '"record"' in text.lstrip()[:400].split("\n", 1)[0]
 
 
-def read(text: str, path: Path) -> RunLog:
+def read(source: Source) -> RunLog:
     """All steps. A `run` record that resumes at step N ends what was done after N before it."""
     found = Gathering()
     meta, final = Meta(), Final()
-    for line in filter(None, map(str.strip, text.splitlines())):
+    for line in source.lines():
         try:
             values = json.loads(line)
         except ValueError:
@@ -38,7 +38,12 @@ def read(text: str, path: Path) -> RunLog:
         else:
             found.dropped[BROKEN] += 1
     return RunLog(
-        source=str(path), format="steps.jsonl", points=found.points(), dropped=found.dropped, meta=meta, final=final
+        source=str(source.path),
+        format="steps.jsonl",
+        points=found.points(),
+        dropped=found.dropped,
+        meta=meta,
+        final=final,
     )
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from llmctl_reports.readers.common import final_beside, finite, number, whole
 from llmctl_reports.readers.gather import Gathering
+from llmctl_reports.readers.source import Source
 from llmctl_reports.values import BROKEN, Meta, RunLog
 
 ELAPSED = re.compile(r"(?:(\d+) days?, )?(\d+):(\d+):(\d+)")
@@ -20,11 +20,11 @@ def sniff(text: str) -> bool:
     return '"current_steps"' in text.lstrip()[:2000].split("\n", 1)[0]
 
 
-def read(text: str, path: Path) -> RunLog:
+def read(source: Source) -> RunLog:
     """All points; the final metrics come from `all_results.json` beside it, or from the last line."""
     found = Gathering()
     last: dict[str, Any] = {}
-    for line in filter(None, map(str.strip, text.splitlines())):
+    for line in source.lines():
         try:
             values = json.loads(line)
             step = int(values["current_steps"])
@@ -40,7 +40,7 @@ def read(text: str, path: Path) -> RunLog:
                 learning_rate=finite(values.get("lr", values.get("learning_rate"))),
                 grad_norm=finite(values.get("grad_norm")),
             )
-    final = final_beside(path)
+    final = final_beside(source.path)
     elapsed = seconds_of(last.get("elapsed_time"))
     ended = last.get("current_steps") == last.get("total_steps")
     if final.train_runtime is None and elapsed and ended:
@@ -48,7 +48,7 @@ def read(text: str, path: Path) -> RunLog:
     if final.epochs is None and ended:
         final = replace(final, epochs=finite(last.get("epoch")))
     return RunLog(
-        source=str(path),
+        source=str(source.path),
         format="trainer_log.jsonl",
         points=found.points(),
         dropped=found.dropped,

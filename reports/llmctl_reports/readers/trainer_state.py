@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 from llmctl_reports.errors import ReportError
 from llmctl_reports.readers.common import final_beside, final_of, finite, number, whole
 from llmctl_reports.readers.gather import Gathering
+from llmctl_reports.readers.source import Source
 from llmctl_reports.values import Meta, RunLog
 
 
@@ -17,15 +17,15 @@ def sniff(text: str) -> bool:
     return text.lstrip()[:1] == "{" and '"log_history"' in text
 
 
-def read(text: str, path: Path) -> RunLog:
+def read(source: Source) -> RunLog:
     """All points of the log history. Raises ReportError when the JSON is broken."""
     try:
-        state = json.loads(text)
+        state = json.loads(source.text())
         history: list[dict[str, Any]] = [entry for entry in state["log_history"] if isinstance(entry, dict)]
     except (ValueError, KeyError, TypeError) as error:
         raise ReportError(
             "the file is no whole JSON",
-            where=str(path),
+            where=str(source.path),
             why=str(error),
             hint="a run that was stopped while writing leaves half a file: give its trainer_log.jsonl or its output",
         ) from None
@@ -41,10 +41,10 @@ def read(text: str, path: Path) -> RunLog:
             grad_norm=finite(entry.get("grad_norm")),
         )
     return RunLog(
-        source=str(path),
+        source=str(source.path),
         format="trainer_state.json",
         points=found.points(),
         dropped=found.dropped,
         meta=Meta(total_steps=whole(state.get("max_steps"))),
-        final=ends[-1] if ends else final_beside(path),
+        final=ends[-1] if ends else final_beside(source.path),
     )
