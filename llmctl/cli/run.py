@@ -11,6 +11,7 @@ def run(
     recipe: str | None = typer.Argument(None, help="A recipe file, or the name of a shipped one."),
     sets: list[str] = typer.Option([], "--set", metavar="A.B=C", help="Change a key of the recipe; repeatable."),
     resume: str | None = typer.Option(None, "--resume", metavar="RUN", help="Continue a run from its checkpoint."),
+    name: str | None = typer.Option(None, "--name", help="In place of the recipe's name in the run id."),
     dry_run: bool = typer.Option(False, "--dry-run", help="Show every file and command; start nothing."),
     detach: bool = typer.Option(False, "--detach", help="Return as soon as the processes are started."),
     allow_drift: list[str] = typer.Option([], metavar="CODE", help="Go on despite this finding; repeatable."),
@@ -26,6 +27,8 @@ def run(
         raise UsageError(f"--collect {' '.join(collect)} is not understood", hint="--collect weights")
     if (recipe is None) == (resume is None):
         raise UsageError("give a recipe, or --resume with a run", hint="llmctl run quickstart")
+    if name is not None and resume is not None:
+        raise UsageError("--name is for a new run", hint=f"llmctl run --resume {resume}")
     from llmctl.run.index import find_run
     from llmctl.workflows.run import RunRequest, begin, work_out
 
@@ -35,6 +38,7 @@ def run(
         runs=runs,
         allow_drift=tuple(allow_drift),
         collect=tuple(collect),
+        name=name,
         resume=find_run(resume, runs) if resume else None,
     )
     if dry_run:

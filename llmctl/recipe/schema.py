@@ -10,7 +10,9 @@ from llmctl_engine.devices import DEVICES
 from llmctl_engine.templates import TEMPLATES, full_name
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+"""What begins a run id: it becomes part of paths, of names of containers and of jobs."""
+Name = Annotated[str, Field(pattern=NAME)]
 
 Account = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
 Address = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.:_-]*$")]
@@ -133,6 +135,8 @@ class Launch(Section):
     """How often torchrun replaces lost ranks by itself, without a new start of the run."""
     stall: int = Field(default=1800, ge=0)
     """Seconds without a step after which a run counts as hanging; 0 never."""
+    notify: str | None = None
+    """A shell line that is run on the launcher when a run has ended or hangs."""
     when_busy: Literal["refuse", "wait"] | None = None
     """What becomes of a start whose devices are in use; without it accelerators are refused, and a CPU is shared."""
 

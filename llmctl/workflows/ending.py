@@ -14,6 +14,7 @@ from llmctl.workflows import leases
 from llmctl.workflows.follow import GRACE, Ending, Watcher
 from llmctl.workflows.live import Live
 from llmctl.workflows.manifest import note_state
+from llmctl.workflows.notifying import notify
 
 
 def conclude(live: Live, ending: Ending, watcher: Watcher) -> None:
@@ -37,6 +38,7 @@ def conclude(live: Live, ending: Ending, watcher: Watcher) -> None:
         last_step=ending.progress.step,
         last_loss=ending.progress.loss,
     )
+    notify(live.folder, "ended", watcher)
 
 
 def noted_ending(folder: RunFolder) -> Ending | None:

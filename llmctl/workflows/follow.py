@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from llmctl.errors import LlmctlError, Unanswered
+from llmctl.errors import LlmctlError, Unanswered, UsageError
 from llmctl.launch.failures import ECHO, Failure, first_failure, reason_of
 from llmctl.launch.supervised import NodeReport
 from llmctl.remote.fanout import fan_out
@@ -16,6 +16,7 @@ from llmctl.run.records import Progress
 from llmctl.run.states import ENDED, State
 from llmctl.workflows.live import Live
 from llmctl.workflows.mirror import RECORDS, Mirror
+from llmctl.workflows.notifying import notify_aside
 from llmctl.workflows.polling import INTERVAL, Answer, Polling
 from llmctl.workflows.silence import LONGEST_ROUND, LOST_AFTER, Silence
 
@@ -87,6 +88,8 @@ class Follower:
     """When each node answered last."""
     sign: float | None = None
     """When the first sign of a failure was seen."""
+    restarted: Callable[[Progress, int], None] = lambda _progress, _last: None
+    """Told when torchrun began training anew within the attempt: where it stands, and the last step before."""
     idle: float = 0.0
     """Seconds since the last step in which the first node answered."""
 
@@ -99,16 +102,24 @@ class Follower:
         self.heard = dict.fromkeys(self.live.job.nodes, last)
         with Polling(self.live, self.offsets) as polling:
             while True:
-                step = (self.progress.started, self.progress.step)
+                starts, step = self.progress.starts, self.progress.step
                 for answer in polling.take(INTERVAL):
                     self.take(answer)
                 now = time.monotonic()
-                self._judge_silence(now, now - last, stepped=step != (self.progress.started, self.progress.step))
+                stepped = (starts, step) != (self.progress.starts, self.progress.step)
+                self._judge_silence(now, now - last, stepped=stepped)
+                if self.patience.elastic and 0 < starts < self.progress.starts:
+                    self.restarted(self.progress, step)
                 last = now
                 state = self.seen(now)
                 if state is not None:
                     break
         return self._ended(state)
+
+    def _assert_there(self) -> None:
+        """Raise UsageError when the run is no more: nobody can say what became of it, and nobody will ask."""
+        if not self.live.folder.manifest.exists():
+            raise UsageError("the run folder is gone", where=str(self.live.folder.root), hint="llmctl ps")
 
     def know(self, report: NodeReport) -> None:
         """Take in what a node tells, without telling it."""
@@ -182,11 +193,17 @@ class Follower:
             self.idle += min(took, LONGEST_ROUND)
             if self.patience.stall and was <= self.patience.stall < self.idle:
                 self.watcher.note(f"no step for {self.idle:.0f} s: does a rank hang? (launch.stall)")
+                notify_aside(self.live.folder, "stalled", self.watcher)
 
     def seen(self, now: float) -> State | None:
         """The state that the run is in, once it is over; None before."""
         starters = self.live.backend.starters(self.live.job)
         states = {node: self.reports[node].state for node in starters if node in self.reports}
+        if self.silence.alone:
+            self._assert_there()
+            noted = State(self.live.folder.read_manifest()["state"])
+            if noted in ENDED:
+                return noted
         lost = self.silence.lost
         done = [node for node, state in states.items() if state is State.SUCCEEDED]
         if set(starters) <= {*done, *lost} and starters[0] in done:
@@ -225,7 +242,8 @@ class Follower:
             return self._end(State.LOST, lost=lost, refused=refused)
         self.watcher.note("a failure; stopping every node")
         away = self.stop()
-        gone = tuple(node for node, each in self.reports.items() if each.state is State.LOST)
+        told = self.reports
+        gone = tuple(node for node in self.live.job.nodes if node in told and told[node].state is State.LOST)
         if gone:
             return self._end(State.LOST, lost=gone)
         failure = first_failure(self.reports, self.logs)

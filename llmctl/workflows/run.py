@@ -22,6 +22,7 @@ from llmctl.remote.fanout import fan_out
 from llmctl.remote.transport import Transport
 from llmctl.run.attempts import Attempt, opened_attempts, read_attempts
 from llmctl.run.folder import RunFolder
+from llmctl.run.ids import new_run_id
 from llmctl.run.states import State
 from llmctl.workflows import leases
 from llmctl.workflows.check import CheckResult
@@ -42,6 +43,8 @@ class RunRequest:
     allow_drift: tuple[str, ...] = ()
     collect: tuple[str, ...] = ()
     """What comes back besides logs and records: `weights`."""
+    name: str | None = None
+    """In place of the recipe's name in the run id."""
     resume: RunFolder | None = None
     """Continue this run; `source` is then its own recipe."""
 
@@ -116,6 +119,8 @@ def _assert_over(folder: RunFolder, transports: Mapping[str, Transport]) -> None
 def work_out(request: RunRequest, **found: Any) -> Draft:
     """The run that was asked for, on paper; `found` is what the nodes told, as for `draft`."""
     if request.resume is None:
+        if request.name is not None:
+            found.setdefault("run_id", new_run_id(request.name))
         return draft(request.source, sets=request.sets, runs=request.runs, **found)
     _, nodes, manifest = read_job(request.resume)
     found["run_id"] = request.resume.run_id

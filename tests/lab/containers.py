@@ -47,4 +47,4 @@ def calls(lab: Lab, node: LabNode) -> list[dict[str, Any]]:
 
 def running(lab: Lab, node: LabNode) -> list[str]:
     """The containers that run on a node."""
-    return lab.exec(node, f"ls {PLACE}/containers").stdout.split()
+    return lab.exec(node, f"ls {PLACE}/containers | grep -v '[.]'").stdout.split()
