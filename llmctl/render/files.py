@@ -68,7 +68,8 @@ def engine_config(plan: Plan) -> EngineConfig:
         ),
         train=TrainSettings(**train, lora=LoraSettings(**lora)),
         deepspeed=f"{paths.run_dir}/ds_config.json" if recipe.deepspeed else None,
-        resume=plan.resume,
+        # Ranks that torchrun starts again continue; at the first start there is no checkpoint yet.
+        resume=plan.resume or recipe.launch.elastic > 0,
         world_size=plan.world_size,
     )
 
@@ -129,6 +130,7 @@ def _values(plan: Plan) -> dict[str, Any]:
     world = {node.name: list(cluster.devices or range(node.slots)) for node in plan.nodes}
     return {
         "plan": plan,
+        "rendezvous": f"{_bracketed(plan.master_addr)}:{plan.master_port}",
         "script": "launch.sh",
         "pdsh": plan.recipe.launch.backend == "pdsh",
         **container_values(plan),
@@ -142,6 +144,11 @@ def _values(plan: Plan) -> dict[str, Any]:
         "world_info": base64.urlsafe_b64encode(json.dumps(world).encode()).decode(),
         "pdsh_ssh_args": _pdsh_ssh_args(plan),
     }
+
+
+def _bracketed(address: str) -> str:
+    """An IPv6 address as it stands before a port."""
+    return f"[{address}]" if ":" in address else address
 
 
 def _activation(recipe: Recipe) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
+from itertools import takewhile
 from typing import Any
 
 
@@ -42,6 +43,8 @@ class Attempt:
     last_step: int | None = None
     automatic: bool = False
     """Nobody asked for it: it followed from the failure before."""
+    elastic: bool = False
+    """Torchrun itself began it, with the nodes and the supervisors of the one before."""
 
     def line(self) -> str:
         """One line for people."""
@@ -125,8 +128,9 @@ def decide(attempts: Sequence[Attempt], policy: Policy, pool: Sequence[str]) -> 
 
 
 def retries_used(attempts: Sequence[Attempt]) -> int:
-    """How many of the last attempts nobody asked for."""
-    return next((n for n, each in enumerate(reversed(attempts)) if not each.automatic), len(attempts))
+    """How many of the last attempts nobody asked for, without those of torchrun."""
+    last = takewhile(lambda each: each.automatic or each.elastic, reversed(attempts))
+    return sum(each.automatic for each in last)
 
 
 def bad_nodes(attempts: Sequence[Attempt]) -> Collection[str]:

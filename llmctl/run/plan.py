@@ -109,6 +109,8 @@ def make_plan(
                 interface=cluster.interface or interfaces.get(node.name),
             )
         )
+    if recipe.launch.elastic and addresses:
+        _assert_first_meets_first(planned)
     return Plan(
         run_id=run_id,
         recipe=recipe,
@@ -119,3 +121,16 @@ def make_plan(
         paths=paths,
         resume=resume,
     )
+
+
+def _assert_first_meets_first(nodes: Sequence[NodePlan]) -> None:
+    """Raise UsageError when torchrun's rendezvous, which gives the ranks in the order of the addresses as text, would
+    begin with another node than the first: the records are read there."""
+    first = min(nodes, key=lambda node: node.address)
+    if first.name != nodes[0].name:
+        raise UsageError(
+            f"torchrun would make {first.name} the first node, not {nodes[0].name}",
+            where="launch.elastic",
+            why=f"its rendezvous sorts addresses as text, and {first.address} comes before {nodes[0].address}",
+            hint=f"name {first.name} first in cluster.nodes, or use launch.retries instead",
+        )

@@ -26,6 +26,9 @@ class Progress:
     from_step: int | None = None
     """The step that the last start continued from; None before its first record."""
 
+    starts: int = 0
+    """How many times training began, of those that were told."""
+
     @property
     def started(self) -> bool:
         """Whether training has begun."""
@@ -41,6 +44,7 @@ class Progress:
             if record.get("record") == "run":
                 self.total_steps, self.step, self.ended = record["total_steps"], record["resumed_from_step"], False
                 self.from_step = self.step
+                self.starts += 1
             elif record.get("record") == "step":
                 self._step(record["step"], record["loss"], record.get("step_seconds"), record.get("tokens"))
             elif record.get("record") == "end":

@@ -19,7 +19,7 @@ from llmctl.workflows.ending import conclude
 from llmctl.workflows.follow import GRACE, Ending, Follower, Patience, Watcher
 from llmctl.workflows.leftover import end_leftover
 from llmctl.workflows.live import Live, opened
-from llmctl.workflows.restarting import Cancelled, interrupted_restart, note_attempt, restart
+from llmctl.workflows.restarting import Cancelled, interrupted_restart, note_attempt, note_elastic, restart
 
 
 def keep(live: Live, watcher: Watcher, recent: Sequence[NodeReport] = ()) -> Ending:
@@ -70,7 +70,13 @@ def _follow(live: Live, watcher: Watcher, recent: Sequence[NodeReport]) -> Endin
         end_stalled=bool(launch.get("retries")) and Reason.COLLECTIVE_TIMEOUT in launch.get("on", ()),
     )
     progress = Progress(total_steps=manifest.get("total_steps") or 0)
-    follower = Follower(live, watcher, patience, progress=progress)
+
+    def restarted(progress: Progress, last_step: int) -> None:
+        begun = note_elastic(live.folder, progress, last_step)
+        if begun is not None:
+            watcher.note(f"torchrun replaced a lost rank: {begun.line()}")
+
+    follower = Follower(live, watcher, patience, progress=progress, restarted=restarted)
     for report in recent:
         follower.know(report)
     ending = follower.run()

@@ -17,6 +17,7 @@ from llmctl.remote.fanout import Outcome, fan_out
 from llmctl.remote.transport import Transport
 from llmctl.run.attempts import Attempt, Policy, Reason, decide, opened_attempts, read_attempts
 from llmctl.run.folder import RunFolder
+from llmctl.run.records import Progress
 from llmctl.run.restore import Held, Restore, find_restore, nowhere
 from llmctl.run.states import State
 from llmctl.workflows import leases
@@ -78,6 +79,18 @@ def note_attempt(folder: RunFolder, ending: Ending) -> None:
         last_step=ending.progress.step if ending.progress.started else None,
     )
     folder.update_manifest(attempts=[asdict(each) for each in attempts])
+
+
+def note_elastic(folder: RunFolder, progress: Progress, last_step: int) -> Attempt | None:
+    """Write down that torchrun replaced a lost rank by itself; the new attempt."""
+    attempts = read_attempts(folder.read_manifest())
+    if not attempts:
+        return None
+    last, now = attempts[-1], time.time()
+    ended = replace(last, ended=now, reason=Reason.RANK_KILLED, last_step=last_step, from_step=last.from_step or 0)
+    begun = Attempt(number=last.number + 1, started=now, nodes=last.nodes, from_step=progress.from_step, elastic=True)
+    folder.update_manifest(attempts=opened_attempts([*attempts[:-1], ended], begun))
+    return begun
 
 
 def interrupted_restart(folder: RunFolder) -> bool:

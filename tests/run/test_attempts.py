@@ -107,5 +107,12 @@ def test_a_line_tells_where_and_why_an_attempt_ended() -> None:
     assert attempt(None).line() == "attempt 1 on a, b from step 0"
 
 
+def test_what_torchrun_replaced_by_itself_is_no_retry() -> None:
+    replaced = attempt(Reason.RANK_KILLED, number=2, elastic=True)
+    chain = [attempt(Reason.RANK_KILLED), replaced, attempt(Reason.NODE_LOST, number=3, lost=("b",), automatic=True)]
+    assert decide(chain, Policy(retries=2, on=ALL), ["c"]).nodes == ("a", "c")
+    assert decide(chain, Policy(retries=1, on=ALL), ["c"]).nodes is None
+
+
 def test_without_retries_nothing_is_decided() -> None:
     assert decide([LOST_B], Policy(retries=0, on=ALL), []) == Decision(nodes=None)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import llmctl
 from tests.faults.conftest import make_lab
 from tests.faults.harness import Drill, until
 from tests.lab import Lab
@@ -22,6 +23,13 @@ def four() -> Iterator[Lab]:
     """Two nodes and two spares with the small rank, of the test's own."""
     with ExitStack() as stack:
         yield make_lab(stack, count=4)
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[Lab]:
+    """Two nodes with the small rank, which the tests leave as they were."""
+    with ExitStack() as stack:
+        yield make_lab(stack, count=2)
 
 
 def attempts(run: Drill) -> list[dict[str, Any]]:
@@ -59,3 +67,85 @@ def test_spares_take_the_places_of_lost_nodes_the_first_one_too(four: Lab, tmp_p
     starts = [record["resumed_from_step"] for record in records(run) if record["record"] == "run"]
     assert starts == [0, second["from_step"], third["from_step"]]
     assert {record["step"] for record in records(run) if record["record"] == "step"} == set(range(1, 701))
+
+
+def test_a_killed_rank_is_started_again_on_the_same_nodes(pair: Lab, tmp_path: Path) -> None:
+    run = Drill(pair, tmp_path, steps=60, sections={"launch": {"retries": 1, "on": ["rank_killed"]}})
+    started = run.start()
+    run.until_step(12)
+    run.order(1, "signal 9")
+    assert started.wait(90) == 0, run.text
+    first, second = attempts(run)
+    assert (first["reason"], first["node"], first["rank"], first["exit_code"]) == ("rank_killed", "node2", 1, 137)
+    assert (second["nodes"], second["from_step"] % 5, second["reason"]) == (["node1", "node2"], 0, None)
+    assert second["last_step"] == 60
+    states = [entry["state"] for entry in run.manifest["states"]]
+    assert states == ["STAGING", "RUNNING", "STAGING", "RUNNING", "SUCCEEDED"]
+    assert run.left() == []
+
+
+def test_an_error_of_the_job_and_one_too_many_are_not_retried(pair: Lab, tmp_path: Path) -> None:
+    run = Drill(pair, tmp_path, sections={"launch": {"retries": 1}})
+    started = run.start()
+    run.until_step(7)
+    run.order(0, "signal 11")
+    until("the second attempt", lambda: len(attempts(run)) == 2, 60)
+    run.until_step(attempts(run)[1]["from_step"] + 7)
+    run.order(1, "signal 9")
+    assert started.wait(60) == 1, run.text
+    assert "not started again: all 1 retries are used up" in run.text
+    assert [each["rank"] for each in attempts(run)] == [0, 1]
+
+    again = Drill(pair, tmp_path, name="job", sections={"launch": {"retries": 1}})
+    started = again.start()
+    again.until_step(7)
+    again.order(1, "raise no such row")
+    assert started.wait(60) == 1, again.text
+    assert "not started again: an error of the job is not retried" in again.text
+    assert [each["reason"] for each in attempts(again)] == ["job_error"]
+    assert run.left() == again.left() == []
+
+
+def test_a_rank_that_hangs_is_told_and_retried(pair: Lab, tmp_path: Path) -> None:
+    run = Drill(pair, tmp_path, steps=60, sections={"launch": {"retries": 1, "stall": 4}})
+    started = run.start()
+    run.until_step(12)
+    run.order(1, "hang")
+    assert started.wait(90) == 0, run.text
+    assert "does a rank hang? (launch.stall)" in run.text
+    first, _ = attempts(run)
+    assert first["reason"] == "collective_timeout"
+
+
+def test_a_run_outlives_a_launcher_without_network(pair: Lab, tmp_path: Path) -> None:
+    run = Drill(pair, tmp_path, steps=600)
+    started = run.start()
+    run.until_step(7)
+    for node in pair.nodes:
+        pair.cut(node)
+    try:
+        started.until("is this machine's network away? the run goes on", 40)
+        with pytest.raises(AssertionError, match="not within"):
+            until("an end", lambda: started.process.poll() is not None, 45)
+    finally:
+        for node in pair.nodes:
+            pair.join(node)
+    assert started.wait(120) == 0, run.text
+    assert len(attempts(run)) == 1
+
+
+def test_a_rebooted_node_takes_part_again_and_a_cancel_ends_the_waiting(pair: Lab, tmp_path: Path) -> None:
+    run = Drill(pair, tmp_path, sections={"launch": {"retries": 1}})
+    started = run.start()
+    run.until_step(12)
+    pair.crash(pair.nodes[1])
+    started.until("waiting for node2 to come back", 90)
+    pair.restart(pair.nodes[1])
+    until("the second attempt", lambda: len(attempts(run)) == 2, 60)
+    again = attempts(run)[1]
+    assert again["nodes"] == ["node1", "node2"]
+    assert again["from_step"] >= 5
+    run.until_step(again["from_step"] + 7)
+    llmctl("cancel", run.run, env=pair.env, code=0)
+    assert started.wait(60) == 130, run.text
+    assert run.left() == []
