@@ -29,6 +29,7 @@ COMMAND_MODULES = (
     "report",
     "recipes",
     "hosts",
+    "nodes",
     "doctor",
     "bug_report",
     "push",

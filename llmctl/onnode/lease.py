@@ -7,6 +7,7 @@ MARKER. The request has `verb`, `folder`, `run_id`, and
     adopt     run_dir, node: from now on the lease holds as long as the run's supervisor lives
     renew     it holds for another TTL seconds
     release   it is over
+    drop      removes this user's leases that hold no longer
     list      kind (null for all): {"leases": [who]}
 `who` is {device, user, run_id, since, pid, alive}. The folder belongs to all users like /tmp. A file counts only when
 its owner is the user in its name; what others wrote is shown and never used as a path, a command or a process to end.
@@ -215,6 +216,19 @@ def release(folder, run_id):
         os.close(place)
 
 
+def drop(folder):
+    if not os.path.isdir(folder):
+        return {"dropped": 0}
+    place = opened(folder)
+    try:
+        stale = [who for who in leases(folder) if who["own"] and not who["alive"]]
+        for who in stale:
+            os.remove(who["path"])
+        return {"dropped": len(stale)}
+    finally:
+        os.close(place)
+
+
 def answer(*words):
     """What a vendor's tool prints; nothing where there is none."""
     import subprocess
@@ -297,7 +311,7 @@ def listed(folder, kind):
     return {"leases": [who for who in found if kind is None or who["device"].startswith(kind + "-")]}
 
 
-VERBS = {"take": take, "adopt": adopt, "renew": renew, "release": release, "list": listed}
+VERBS = {"take": take, "adopt": adopt, "renew": renew, "release": release, "drop": drop, "list": listed}
 
 
 def main(encoded):

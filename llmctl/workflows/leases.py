@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import random
 import threading
 import time
@@ -11,19 +9,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from getpass import getuser
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llmctl_engine.devices import DEVICES
 
-from llmctl.errors import BlockedError, LlmctlError, ManyNodeErrors, NodeError
-from llmctl.quoting import sh_quote
+from llmctl.errors import BlockedError, LlmctlError, ManyNodeErrors
+from llmctl.launch.oneshot import ask
 from llmctl.remote.fanout import Outcome, fan_out
 from llmctl.remote.transport import Transport
-from llmctl.resources import onnode_file
-from llmctl.run.plan import Plan
+
+if TYPE_CHECKING:
+    from llmctl.run.plan import Plan
 
 FOLDER = "/tmp/llmctl-leases"  # noqa: S108 - shared by all users of a node; lease.py says how it is made safe
-MARKER = "LLMCTL-JSON "
 RENEWED = 45.0
 """Seconds between two renewals; a lease that nobody renews and no process holds is over after 180 s."""
 ASKED = 5.0
@@ -47,6 +45,8 @@ class Holder:
     """Unix seconds; 0 where that is not known."""
     pid: int | None
     alive: bool
+    own: bool = False
+    """Of the account that asks."""
 
     def __str__(self) -> str:
         whose = f"run {self.run_id}" if self.run_id else "a process"
@@ -133,23 +133,17 @@ def release(run_id: str, python: str, transports: Mapping[str, Transport]) -> li
 
 def listed(node: str, transport: Transport, python: str = "python3") -> list[Holder]:
     """All leases of a node, those that hold no longer too. Raises NodeError."""
-    told = ask(transport, python, {"verb": "list", "folder": FOLDER, "kind": None})
+    told = _ask(transport, python, {"verb": "list", "folder": FOLDER, "kind": None})
     return [_holder(node, who) for who in told["leases"]]
 
 
-def ask(transport: Transport, python: str, request: Mapping[str, Any]) -> dict[str, Any]:
-    """One request to `lease.py` on a node. Raises NodeError."""
-    node, name = transport.node.name, sh_quote(python)
-    program = onnode_file("lease.py").read_text(encoding="utf-8")
-    words = base64.b64encode(json.dumps(request).encode()).decode()
-    command = f'P=$(command -v {name} || command -v python3) && exec "$P" -S -I -'
-    result = transport.run(command, stdin=f'{program}\nmain("{words}")\n'.encode(), timeout=60)
-    _, marker, answer = result.stdout.rpartition("\n" + MARKER)
-    told: dict[str, Any] = json.loads(answer) if marker else {}
-    why = told.get("error") or ("" if marker else (result.stderr.strip().splitlines() or ["no answer"])[-1])
-    if why:
-        raise NodeError("the leases of its devices cannot be kept", where=node, why=why)
-    return told
+def drop(transport: Transport, python: str = "python3") -> int:
+    """Remove this user's leases that hold no longer; how many there were. Raises NodeError."""
+    return int(_ask(transport, python, {"verb": "drop", "folder": FOLDER})["dropped"])
+
+
+def _ask(transport: Transport, python: str, request: Mapping[str, Any]) -> dict[str, Any]:
+    return ask(transport, "lease.py", request, python=python, what="the leases of its devices cannot be kept")
 
 
 def _try(plan: Plan, devices: Mapping[str, Sequence[int]], transports: Mapping[str, Transport]) -> list[Holder]:
@@ -168,7 +162,7 @@ def _try(plan: Plan, devices: Mapping[str, Sequence[int]], transports: Mapping[s
             "user": getuser(),
             "ask": DEVICES[kind].visible is not None,
         }
-        return [_holder(node, who) for who in ask(transports[node], plan.python, request).get("busy", ())]
+        return [_holder(node, who) for who in _ask(transports[node], plan.python, request).get("busy", ())]
 
     try:
         outcomes = fan_out([first], one)
@@ -200,7 +194,7 @@ def _everywhere(
 ) -> list[Outcome[str, dict[str, Any]]]:
     def one(node: str) -> dict[str, Any]:
         own = {**more, "node": node} if more else {}
-        return ask(transports[node], python, {"verb": verb, "folder": FOLDER, "run_id": run_id, **own})
+        return _ask(transports[node], python, {"verb": verb, "folder": FOLDER, "run_id": run_id, **own})
 
     return fan_out(list(transports), one)
 
@@ -210,4 +204,4 @@ def _age(holder: Holder) -> float:
 
 
 def _holder(node: str, who: Mapping[str, Any]) -> Holder:
-    return Holder(node=node, **{key: who[key] for key in ("device", "user", "run_id", "since", "pid", "alive")})
+    return Holder(node=node, **{key: who[key] for key in ("device", "user", "run_id", "since", "pid", "alive", "own")})
