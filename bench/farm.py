@@ -30,8 +30,9 @@ class Farm:
 
 
 @contextmanager
-def farm(folder: Path, count: int) -> Iterator[Farm]:
-    """Bring up `count` nodes whose names are their addresses; they end with the block.
+def farm(folder: Path, count: int, *, alone: bool = False) -> Iterator[Farm]:
+    """Bring up `count` nodes whose names are their addresses; they end with the block. `alone`: each sees no processes
+    but its own, which end with it; needs root.
 
     Raises RuntimeError where sshd is missing or does not start."""
     sshd = shutil.which("sshd", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
@@ -52,7 +53,7 @@ def farm(folder: Path, count: int) -> Iterator[Farm]:
             config = folder / f"{name}-config"
             config.write_text(_sshd_config(folder, name, port), encoding="utf-8")
             log = stack.enter_context((folder / f"{name}-log").open("w"))
-            argv = [*_private_run(), sshd, "-D", "-e", "-f", str(config)]
+            argv = [*_private_run(alone=alone), sshd, "-D", "-e", "-f", str(config)]
             daemon = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stderr=log, start_new_session=True)
             stack.callback(_end, daemon)
         (home / "known_hosts").write_text("".join(known), encoding="utf-8")
@@ -65,12 +66,21 @@ def farm(folder: Path, count: int) -> Iterator[Farm]:
         yield Farm(names, home, config)
 
 
-def _private_run() -> list[str]:
+def _private_run(*, alone: bool) -> list[str]:
     """What a daemon is started under. As root it needs /run/sshd, which is not made on the machine for this."""
     dies_with_us = ["setpriv", "--pdeathsig", "KILL", "--"]
     if os.geteuid() != 0:
         return dies_with_us
-    return [*dies_with_us, "unshare", "-m", "sh", "-c", 'mount -t tmpfs run /run && mkdir /run/sshd && exec "$@"', "sh"]
+    spaces = ["-m", "-p", "-f", "--mount-proc", "--kill-child"] if alone else ["-m"]
+    return [
+        *dies_with_us,
+        "unshare",
+        *spaces,
+        "sh",
+        "-c",
+        'mount -t tmpfs run /run && mkdir /run/sshd && exec "$@"',
+        "sh",
+    ]
 
 
 def _end(daemon: subprocess.Popen[bytes]) -> None:

@@ -16,9 +16,8 @@ def attach(
     Exits as `run` does. Ctrl-C leaves the run alone and returns; a second one ends it."""
     from llmctl.cli.leaving import watch
     from llmctl.cli.watching import make_watcher
-    from llmctl.run.index import find_run
+    from llmctl.run.index import find_run, runs_folder
     from llmctl.workflows.attach import attach as follow
-    from llmctl.workflows.render import runs_folder
 
     folder = find_run(run, runs_folder(runs))
     watcher = make_watcher()

@@ -7,9 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from llmctl.errors import ManyErrors, UsageError
-from llmctl.recipe.schema import Recipe
+
+if TYPE_CHECKING:
+    from llmctl.recipe.schema import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,6 +46,11 @@ def entries() -> list[IndexEntry]:
     """All runs whose folder is still there, the newest last."""
     known = _read(home_dir() / "runs.json")
     return sorted((e for e in known.values() if Path(e.path).is_dir()), key=lambda entry: _when(entry.run_id))
+
+
+def runs_folder(given: Path | None) -> Path:
+    """Where runs lie: `--runs`, else `LLMCTL_RUNS`, else `runs` in the current folder."""
+    return (given or Path(os.environ.get("LLMCTL_RUNS") or "runs")).absolute()
 
 
 def find_run(given: str | None, runs: Path | None = None) -> RunFolder:

@@ -22,12 +22,11 @@ from llmctl.recipe.load import load_recipe
 from llmctl.remote.inventory import load_inventory
 from llmctl.resources import home_dir
 from llmctl.run.folder import RunFolder
-from llmctl.run.index import find_run
+from llmctl.run.index import find_run, runs_folder
 from llmctl.run.redact import Redactor, secret_values
 from llmctl.run.states import ENDED
 from llmctl.workflows.bug_pieces import Piece, pieces
 from llmctl.workflows.doctor import doctor
-from llmctl.workflows.render import runs_folder
 
 CONTENTS = "CONTENTS.txt"
 CRASHES = 3

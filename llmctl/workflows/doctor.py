@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from llmctl.run.index import runs_folder
 from llmctl.workflows.doctor_machine import read_machine
 from llmctl.workflows.doctor_rows import judge
 from llmctl.workflows.doctor_values import Row
-from llmctl.workflows.render import runs_folder
 
 
 def doctor(runs: Path | None) -> list[Row]:

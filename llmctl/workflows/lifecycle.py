@@ -8,13 +8,12 @@ from pathlib import Path
 from llmctl.errors import UsageError
 from llmctl.remote.fanout import Outcome
 from llmctl.run.folder import RunFolder
-from llmctl.run.index import find_run
+from llmctl.run.index import find_run, runs_folder
 from llmctl.run.states import State
 from llmctl.workflows import ending as concluding
 from llmctl.workflows.follow import GRACE, Watcher
 from llmctl.workflows.leftover import end_leftover
 from llmctl.workflows.live import opened
-from llmctl.workflows.render import runs_folder
 
 
 def cancel(given: str, *, runs: Path | None, watcher: Watcher) -> tuple[RunFolder, list[Outcome[str, int]]]:

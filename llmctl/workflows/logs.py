@@ -16,14 +16,13 @@ from llmctl.remote.fanout import Outcome
 from llmctl.remote.transport import Transport
 from llmctl.run.acting import actor
 from llmctl.run.folder import RunFolder
-from llmctl.run.index import find_run
+from llmctl.run.index import find_run, runs_folder
 from llmctl.run.states import ENDED, State
 from llmctl.workflows.attach import tell_silence
 from llmctl.workflows.follow import label_of
 from llmctl.workflows.live import Live, opened
 from llmctl.workflows.merging import lines_of, log_files, merged
 from llmctl.workflows.polling import INTERVAL, Answer, Polling
-from llmctl.workflows.render import runs_folder
 from llmctl.workflows.status import started_alike
 
 

@@ -8,10 +8,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llmctl import __version__
-from llmctl.checks.facts import Finding
 from llmctl.errors import UsageError
 from llmctl.launch.supervised import Job
 from llmctl.recipe.hosts import Node
@@ -19,7 +18,10 @@ from llmctl.run import index
 from llmctl.run.folder import RunFolder
 from llmctl.run.states import State
 from llmctl.workflows.leases import wanted as leased_devices
-from llmctl.workflows.render import Draft
+
+if TYPE_CHECKING:
+    from llmctl.checks.facts import Finding
+    from llmctl.workflows.render import Draft
 
 SCHEMA = 1
 LARGEST_DIFF = 1024 * 1024

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from llmctl.recipe.load import LoadedRecipe, load_recipe
 from llmctl.render.commands import NodeCommand, commands
 from llmctl.render.files import render
 from llmctl.run.ids import new_run_id
+from llmctl.run.index import runs_folder
 from llmctl.run.inputs import Inputs, survey
 from llmctl.run.plan import Plan, make_plan
 
@@ -37,11 +37,6 @@ class Draft:
     @property
     def commands(self) -> tuple[NodeCommand, ...]:
         return commands(self.plan)
-
-
-def runs_folder(given: Path | None) -> Path:
-    """Where runs lie: `--runs`, else `LLMCTL_RUNS`, else `runs` in the current folder."""
-    return (given or Path(os.environ.get("LLMCTL_RUNS") or "runs")).absolute()
 
 
 def draft(

@@ -23,13 +23,14 @@ from llmctl.remote.transport import Transport
 from llmctl.run.attempts import Attempt, opened_attempts, read_attempts
 from llmctl.run.folder import RunFolder
 from llmctl.run.ids import new_run_id
+from llmctl.run.index import runs_folder
 from llmctl.run.states import State
 from llmctl.workflows import leases
 from llmctl.workflows.check import CheckResult
 from llmctl.workflows.follow import GRACE
 from llmctl.workflows.live import Live, open_all
 from llmctl.workflows.manifest import first_manifest, note_state, read_job
-from llmctl.workflows.render import Draft, draft, meeting_place, runs_folder
+from llmctl.workflows.render import Draft, draft, meeting_place
 from llmctl.workflows.starting import Teller, bring_up, cargo_of, found_on, job_of, pass_gate, write_down
 
 

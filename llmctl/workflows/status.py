@@ -17,7 +17,7 @@ from llmctl.remote.soon import connect_soon
 from llmctl.run.acting import actor
 from llmctl.run.attempts import Attempt, read_attempts
 from llmctl.run.folder import RunFolder
-from llmctl.run.index import IndexEntry, find_run
+from llmctl.run.index import IndexEntry, find_run, runs_folder
 from llmctl.run.records import Progress
 from llmctl.run.seen import NodeSeen, read_seen, remember
 from llmctl.run.states import ENDED, State
@@ -27,7 +27,6 @@ from llmctl.workflows.live import Live, opened
 from llmctl.workflows.manifest import note_state
 from llmctl.workflows.mirror import RECORDS
 from llmctl.workflows.polling import Polling, told_so_far
-from llmctl.workflows.render import runs_folder
 
 LINES = 50
 """Log lines that are kept for a look."""

@@ -11,7 +11,8 @@ import pytest
 
 from llmctl.errors import UsageError
 from llmctl.resources import data_dir
-from llmctl.workflows.render import draft, runs_folder, write_files
+from llmctl.run.index import runs_folder
+from llmctl.workflows.render import draft, write_files
 
 ROWS = [{"instruction": "a", "output": "b"}] * 10
 
