@@ -10,11 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
 from tests.conftest import llmctl
 from tests.lab import Lab, LabNode
-from tests.workflows.jobs import Started, only_run
+from tests.workflows.jobs import Started, only_run, write_recipe
 
 SMALLRANK = Path(__file__).with_name("smallrank.py")
 PYTHON = "/opt/smallrank/python"
@@ -22,6 +20,7 @@ PYTHON = "/opt/smallrank/python"
 SAVE_STEPS = 5
 ENDLESS = 100_000
 """Steps of a run that does not end by itself within a test."""
+LEASES = "/tmp/llmctl-leases/*"
 HELD = "/run/held"
 PARTIAL = r"\( -name '*.partial' -o -name '*.part' -o -name '.writing' -o -name '*.old' -o -name '*.json.[0-9]*' \)"
 """Names of half-done things."""
@@ -53,6 +52,8 @@ class Drill:
     name: str = "drill"
     sections: Mapping[str, Any] = field(default_factory=dict)
     """Keys of the recipe's blocks that differ."""
+    engine: bool = False
+    """The real engine with ZeRO-2 instead of the small rank; it cannot be given orders."""
     began: float = field(default_factory=time.monotonic)
     started: Started | None = None
 
@@ -61,28 +62,17 @@ class Drill:
 
     def recipe(self) -> Path:
         """The recipe's file."""
-        (self.folder / "data").mkdir(exist_ok=True)
-        rows = [{"instruction": "count", "input": "", "output": "on"}]
-        (self.folder / "data" / "rows.json").write_text(json.dumps(rows), encoding="utf-8")
-        written: dict[str, Any] = {
-            "name": self.name,
-            "cluster": {
-                "device": "cpu",
-                "nodes": [node.name for node in self.lab.nodes[:2]],
-                "workdir": self.lab.nodes[0].workdir,
-                "python": PYTHON,
-            },
-            "launch": {"backend": "ssh", "launcher": "torchrun"},
-            "model": {"init": {"model_type": "llama", "vocab_size": 600}},
-            "data": {"datasets": ["rows"]},
-            "train": {"max_steps": self.steps, "save_steps": SAVE_STEPS, "save_total_limit": 2},
-        }
+        train: dict[str, Any] = {"max_steps": self.steps, "save_steps": SAVE_STEPS, "save_total_limit": 2}
+        cluster = {"nodes": [node.name for node in self.lab.nodes[:2]]}
+        sections: dict[str, Any] = {"train": train, "cluster": cluster}
+        if self.engine:
+            sections["deepspeed"] = {"stage": 2}
+        else:
+            cluster["python"] = PYTHON
+            sections["model"] = {"init": {"model_type": "llama", "vocab_size": 600}}
         for key, values in self.sections.items():
-            written[key] = {**written.get(key, {}), **values} if isinstance(values, Mapping) else values
-        path = self.folder / f"{self.name}.yaml"
-        with path.open("w", encoding="utf-8") as file:
-            YAML().dump(written, file)
-        return path
+            sections[key] = {**sections.get(key, {}), **values}
+        return write_recipe(self.folder, self.lab, name=self.name, **sections)
 
     def start(self, *words: str) -> Started:
         """`llmctl run` in the background."""
@@ -218,13 +208,19 @@ class Drill:
                     found.append(int(path.parent.name))
         return found
 
+    def ranks(self, node: LabNode) -> list[int]:
+        """The ranks of the run on a node, without what started them."""
+        agents = self.pids(node, "torch.distributed.[r]un")
+        return [pid for pid in self.pids(node, "llmctl_engine [e]ngine.json") if pid not in agents]
+
     def left(self, *nodes: LabNode) -> list[str]:
         """Processes of the run and half-done files on `nodes`, all nodes without any, and who still acts for it."""
         chosen = nodes or self.lab.nodes
         found = self.left_processes(*chosen)
         for node in chosen:
             listed = self.lab.exec(node, f"find {self.lab.nodes[0].workdir} {PARTIAL} 2>/dev/null")
-            found += [f"{node.name}: {line}" for line in listed.stdout.splitlines()]
+            leased = self.lab.exec(node, f"grep -l {self.run.name} {LEASES} 2>/dev/null")
+            found += [f"{node.name}: {line}" for line in (listed.stdout + leased.stdout).splitlines()]
         return found
 
     def left_processes(self, *nodes: LabNode) -> list[str]:

@@ -91,24 +91,6 @@ def test_ctrl_c_and_then_cancel(drill: MakeDrill) -> None:
     assert run.lost_steps() == 0
 
 
-def test_two_runs_and_one_is_cancelled(drill: MakeDrill) -> None:
-    one, two = drill(name="one"), drill(name="two")
-    one.start()
-    two.start()
-    one.until_step(7)
-    two.until_step(7)
-    one.hurt()
-    llmctl("cancel", one.run, env=one.lab.env, code=0)
-    one.ends(130, f"{one.run.name} was cancelled", within=15)
-    assert one.left_processes() == []
-    assert one.lost_steps() == 0
-    two.until_step(max(two.records()) + 10)
-    assert status(two.lab, two.run)["state"] == "RUNNING"
-    llmctl("cancel", two.run, env=two.lab.env, code=0)
-    two.ends(130, within=30)
-    assert two.left() == []
-
-
 def test_cancel_while_checking(own_drill: MakeDrill) -> None:
     run = own_drill()
     run.hold(run.lab.nodes[1], "uname", "-m")

@@ -122,7 +122,7 @@ def test_slow_and_lossy_link(own_drill: MakeDrill) -> None:
     run = own_drill(steps=12)
     node = run.lab.nodes[1]
     run.hurt()
-    run.lab.slow(node, delay_ms=300, loss=0.02)
+    run.lab.slow(node, delay_ms=150, loss=0.02)  # there and back: 300 ms
     run.start()
     run.ends(0, "SUCCEEDED: drill-", ", 12 steps", within=150)
     assert run.left() == []

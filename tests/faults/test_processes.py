@@ -127,7 +127,8 @@ def test_pid_reused(drill: MakeDrill) -> None:
     assert run.lab.exec(node, f"tr '\\0' ' ' < /proc/{pid}/cmdline").stdout == "sleep 3600 "
     run.hurt()
     told = json.loads(llmctl("status", run.run, "--json", env=run.lab.env, timeout=30).stdout)
-    assert told["state"] == "LOST"
+    assert {entry["node"]: entry["state"] for entry in told["nodes"]}["node2"] == "LOST"
+    assert told["failure"]["message"] == "the supervisor is gone"
     llmctl("cancel", run.run, env=run.lab.env, timeout=30)
     assert run.left() == []
     assert run.lab.exec(node, f"tr '\\0' ' ' < /proc/{pid}/cmdline").stdout == "sleep 3600 "
