@@ -57,6 +57,8 @@ class NodeReport:
     """Resident memory of the run's processes."""
     devices: tuple[dict[str, Any], ...] = ()
     """Use and memory of each device, as the supervisor gives them."""
+    trouble: str = ""
+    """What the node cannot do though the run goes on: its disk is full."""
 
 
 def call(
@@ -126,7 +128,14 @@ def poll(job: Job, transport: Transport, offsets: Mapping[str, int], tail: int |
         clock=answer["time"],
         memory_mb=state.get("memory_mb"),
         devices=tuple(state.get("devices") or ()),
+        trouble=_trouble(job, state, answer.get("free_mb")),
     )
+
+
+def _trouble(job: Job, state: Mapping[str, Any], free_mb: int | None) -> str:
+    if state.get("dropped"):
+        return f"{state['dropped']} bytes of its launcher's output could not be written: {state.get('why')}"
+    return f"the disk of {job.run_dir} is full" if free_mb == 0 else ""
 
 
 def cancel(job: Job, transports: Mapping[str, Transport], grace: float) -> list[Outcome[str, int]]:

@@ -2,9 +2,12 @@
 
     supervisor.py start RUN_DIR NODE RANK SHELL RUN_ID      returns at once
     supervisor.py prepare RUN_DIR NODE             what `start` does first; for nodes that another's launcher reaches
+    supervisor.py attend RUN_DIR NODE RANK SHELL RUN_ID     `start` in the foreground, to the end: for a step of Slurm
+    supervisor.py save RUN_DIR NODE RUN_ID         ask the ranks to write a checkpoint and end
     supervisor.py poll RUN_DIR NODE                request on standard input: {"offsets": {file: bytes}, "tail": bytes,
-                                                   "device": kind}; files without an offset begin where the run was
-                                                   started last, and at most `tail` bytes before their end
+                                                   "device": kind, "elsewhere": whether this is not the node itself};
+                                                   files without an offset begin where the run was started last, and
+                                                   at most `tail` bytes before their end
     supervisor.py cancel RUN_DIR NODE GRACE RUN_ID
     supervisor.py digest FOLDER                    the digest of a staged tree
 
@@ -371,6 +374,46 @@ def start(run_dir, node, rank, shell, run_id):
         return json.loads(answer.read() or '{"error": "the supervisor did not start"}')
 
 
+def attend(run_dir, node, rank, shell, run_id):
+    """Guard from below this process, for somebody who watches it and asks it to end by SIGTERM; gives the exit code."""
+    log_dir = prepare(run_dir, node)
+    waited = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, waited)
+    read_end, write_end = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before - waited)
+        os.close(read_end)
+        os.setsid()
+        guard(run_dir, node, rank, shell, run_id, log_dir, write_end)
+    os.close(write_end)
+    with os.fdopen(read_end) as answer:
+        told = json.loads(answer.read() or '{"error": "the supervisor did not start"}')
+    if "error" in told:
+        sys.stderr.write("llmctl: %s: %s\n" % (node, told["error"]))
+    while True:
+        if signal.sigwait(waited) != signal.SIGCHLD:
+            ended = cancel(run_dir, node, 2 * GRACE, run_id)
+            write_json(state_path(run_dir, node, ".ended.json"), dict(ended, time=time.time()))
+        if os.waitpid(pid, os.WNOHANG)[0] == pid:
+            break
+    state = read_json(state_path(run_dir, node)) or {}
+    if state.get("state") == "CANCELLED":
+        return 128 + signal.SIGTERM
+    return 70 if state.get("exit_code") is None else state["exit_code"]
+
+
+def save(run_dir, node, run_id):
+    """SIGTERM to the run's ranks alone, which they take for a request; gives how many were asked. What started them
+    would give them less time."""
+    found = members(run_dir, node, run_id, set(), family())
+    ranks = {
+        pid: born for pid, born in found.items() if b"\0LOCAL_RANK=" in b"\0" + read_bytes("/proc/%d/environ" % pid)
+    }
+    send(ranks, signal.SIGTERM)
+    return len(ranks)
+
+
 def prepare(run_dir, node):
     """Forget how an earlier start of this run ended, whose logs stay: what they hold is no news. Gives their folder."""
     log_dir = os.path.join(run_dir, "logs", node)
@@ -602,7 +645,7 @@ def poll(run_dir, node, offsets, tail, device=None):
             state["state"] = "LOST"
         beat = read_json(state_path(run_dir, node, ".beat.json")) or {}
         state.update(beat)
-        if device:
+        if device in TOOLS:
             state["devices"] = devices(state_path(run_dir, node, ".devices.json"), device)
     files, errors = {}, []
     over = state is None or state["state"] != "RUNNING"
@@ -632,12 +675,12 @@ def poll(run_dir, node, offsets, tail, device=None):
 
 
 def free_mb(path):
-    """MiB that this user can still write there; None where that cannot be told."""
+    """MiB that this user can still write there, 0 only for a full disk; None where that cannot be told."""
     try:
         told = os.statvfs(path)
     except OSError:
         return None
-    return told.f_bavail * told.f_frsize >> 20
+    return told.f_bavail * told.f_frsize + (1 << 20) - 1 >> 20
 
 
 TOOLS = {
@@ -664,7 +707,7 @@ def devices(path, kind):
         told = subprocess.check_output(
             TOOLS[kind].split(), timeout=4, stderr=subprocess.DEVNULL, env=dict(os.environ, PATH=path_variable)
         ).decode("utf-8", "replace")
-    except (KeyError, OSError, subprocess.SubprocessError):
+    except (OSError, subprocess.SubprocessError):
         told = ""
     found = []
     for number, row in enumerate(re.finditer(CUDA_ROW if kind == "cuda" else NPU_ROW, told)):
@@ -729,11 +772,22 @@ def main(argv):
     verb, words = argv[0], argv[1:]
     if verb == "start":
         answer = start(words[0], words[1], int(words[2]), words[3], words[4])
+    elif verb == "attend":
+        sys.exit(attend(words[0], words[1], int(words[2]), words[3], words[4]))
+    elif verb == "save":
+        answer = {"asked": save(words[0], words[1], words[2])}
     elif verb == "prepare":
         answer = {"logs": prepare(words[0], words[1])}
     elif verb == "poll":
         request = json.loads(sys.stdin.read())
-        answer = poll(words[0], words[1], request["offsets"], request["tail"], request.get("device"))
+        answer = poll(
+            words[0],
+            words[1],
+            request["offsets"],
+            request["tail"],
+            request.get("device"),
+            request.get("elsewhere", False),
+        )
     elif verb == "cancel":
         answer = cancel(words[0], words[1], float(words[2]), words[3])
     elif verb == "digest":

@@ -78,6 +78,8 @@ class Follower:
     watcher: Watcher
     patience: Patience = Patience()
     logs: dict[str, str] = field(default_factory=dict)
+    unstopped: dict[str, str] = field(default_factory=dict)
+    """`logs` as they were before the run was stopped, which breaks connections too."""
     reports: dict[str, NodeReport] = field(default_factory=dict)
     offsets: dict[str, dict[str, int]] = field(default_factory=dict)
     progress: Progress = field(default_factory=Progress)
@@ -144,6 +146,8 @@ class Follower:
             return
         self.errors.pop(node, None)
         self.heard[node] = time.monotonic()
+        if answer.value.trouble and not (node in self.reports and self.reports[node].trouble):
+            self.watcher.note(f"{node}: {answer.value.trouble}")
         self.know(answer.value)
         for name, text in answer.value.texts.items():
             if name != RECORDS:
@@ -227,6 +231,7 @@ class Follower:
 
     def _ended(self, state: State) -> Ending:
         """Stop what still runs, and say how it ended."""
+        self.unstopped = dict(self.logs)
         lost = self.silence.lost
         if state is State.SUCCEEDED:
             if lost:
@@ -289,7 +294,7 @@ class Follower:
             failure=failure,
             lost=lost,
             progress=self.progress,
-            reason=reason_of(failure, self.logs, lost=lost, refused=refused) if failed else None,
+            reason=reason_of(failure, self.unstopped, lost=lost, refused=refused) if failed else None,
         )
 
     def _told_elsewhere(self) -> bool:

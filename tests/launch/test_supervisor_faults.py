@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -240,3 +241,60 @@ def test_output_that_the_disk_did_not_take_is_counted(make_job: MakeJob, tiny_di
     report = until(job, ended)
     assert report.state is State.SUCCEEDED
     assert "bytes could not be written: No space left on device]\nafter\n" in report.texts["logs/here/launcher.log"]
+
+
+def test_a_full_disk_is_told_while_the_run_goes_on(make_job: MakeJob, tiny_disk: Path) -> None:
+    job = supervising.make_job(tiny_disk / "run", "sleep 300")
+    start(job)
+    assert supervised.poll(job, HERE, {}).trouble == ""
+    fill(tiny_disk)
+    assert supervised.poll(job, HERE, {}).trouble == f"the disk of {job.run_dir} is full"
+    supervised.cancel(job, {"here": HERE}, 2)
+    assert until(job, ended).state is State.CANCELLED
+
+
+def test_memory_of_the_runs_processes_is_told(make_job: MakeJob) -> None:
+    job = make_job(f'exec {sys.executable} -S -c "held = bytearray(120 << 20); import time; time.sleep(300)"')
+    start(job)
+    report = until(job, lambda report: (report.memory_mb or 0) >= 120)
+    assert (report.memory_mb or 0) < 200
+    supervised.cancel(job, {"here": HERE}, 2)
+
+
+def test_devices_are_told_from_the_vendors_tool(
+    make_job: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool = tmp_path / "bin" / "nvidia-smi"
+    tool.parent.mkdir()
+    tool.write_text("#!/bin/sh\necho asked >> $0.calls\necho '0, 97, 70123, 81559'\necho '1, [N/A], 3, 81559'\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
+    job = replace(make_job("sleep 300"), device="cuda")
+    start(job)
+    for _ in range(3):
+        report = supervised.poll(job, HERE, {})
+    assert report.devices == (
+        {"number": 0, "use_percent": 97, "memory_mb": 70123, "total_mb": 81559},
+        {"number": 1, "use_percent": None, "memory_mb": 3, "total_mb": 81559},
+    )
+    assert Path(f"{tool}.calls").read_text() == "asked\n"
+    assert supervised.poll(replace(job, device="cpu"), HERE, {}).devices == ()
+    supervised.cancel(job, {"here": HERE}, 2)
+
+
+def test_npus_are_told_from_the_vendors_tool(
+    make_job: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sample = Path(__file__).parents[1] / "checks" / "fixtures" / "npu-smi_two.txt"
+    tool = tmp_path / "bin" / "npu-smi"
+    tool.parent.mkdir()
+    tool.write_text(f"#!/bin/sh\ncat '{sample}'\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
+    job = replace(make_job("sleep 300"), device="npu")
+    start(job)
+    first, *_ = told = supervised.poll(job, HERE, {}).devices
+    assert len(told) == 2
+    assert first["number"] == 0
+    assert 0 <= first["memory_mb"] <= first["total_mb"]
+    supervised.cancel(job, {"here": HERE}, 2)
