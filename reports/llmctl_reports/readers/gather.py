@@ -45,23 +45,23 @@ class Gathering:
                 self._pad(column, len(self._steps) - 1)
                 column.append(extra)
 
-    def extend(self, steps: NDArray[np.int64], losses: Column, **extras: Column) -> None:
-        """Many points at once, NaN for what is not logged."""
+    def extend(self, steps: NDArray[np.int64], columns: dict[str, Column]) -> None:
+        """Many points at once: `loss` and some of EXTRAS, NaN for what is not logged. The columns are taken out of the
+        dict one by one, so that millions of points lie in memory once."""
         if not steps.size:
             return
         ahead = not self._steps or steps[0] > self._steps[-1]
         if not ahead or (np.diff(steps) <= 0).any():
-            for row in zip(steps.tolist(), losses.tolist(), *(c.tolist() for c in extras.values()), strict=True):
-                step, loss, *more = row
-                self.add(step, loss, **dict(zip(extras, more, strict=True)))
+            names = list(columns)
+            for step, *row in zip(steps.tolist(), *(c.tolist() for c in columns.values()), strict=True):
+                self.add(step, **dict(zip(names, row, strict=True)))
             return
         before = len(self._steps)
-        self._steps.frombytes(steps.astype(np.int64).tobytes())
-        self._losses.frombytes(losses.astype(np.float64).tobytes())
-        for name, values in extras.items():
-            column = self._extras.setdefault(name, array("d"))
+        self._steps.frombytes(np.ascontiguousarray(steps, dtype=np.int64).data)
+        for name in list(columns):
+            column = self._losses if name == "loss" else self._extras.setdefault(name, array("d"))
             self._pad(column, before)
-            column.frombytes(values.astype(np.float64).tobytes())
+            column.frombytes(np.ascontiguousarray(columns.pop(name), dtype=np.float64).data)
 
     def go_back(self, last: int) -> None:
         """Forget what was logged after step `last`: the trainer resumed there."""
@@ -73,15 +73,17 @@ class Gathering:
             del column[first:]
 
     def points(self) -> Points:
-        """All points by now. Losses that are not finite are counted and left out."""
-        steps = np.array(self._steps, dtype=np.int64)
-        losses = np.array(self._losses, dtype=np.float64)
-        good = np.isfinite(losses)
+        """All points; nothing can be added afterwards. Losses that are not finite are counted and left out."""
+        for column in self._extras.values():
+            self._pad(column, len(self._steps))
+        steps = np.frombuffer(self._steps, dtype=np.int64) if self._steps else np.empty(0, dtype=np.int64)
+        columns = {"loss": view(self._losses)} | {name: view(column) for name, column in self._extras.items()}
+        good = np.isfinite(columns["loss"])
         if bad := int((~good).sum()):
             self.dropped[NON_FINITE] += bad
-        columns = {name: self._column(name)[good] for name in self._extras}
-        known = {name: column for name, column in columns.items() if not np.isnan(column).all()}
-        return Points(step=steps[good], loss=losses[good], **known)
+            steps, columns = steps[good], {name: column[good] for name, column in columns.items()}
+        loss = columns.pop("loss")
+        return Points(step=steps, loss=loss, **{name: c for name, c in columns.items() if not np.isnan(c).all()})
 
     def _has(self, step: int, loss: float) -> bool:
         place = bisect_left(self._steps, step)
@@ -90,10 +92,11 @@ class Gathering:
         old = self._losses[place]
         return old == loss or (math.isnan(old) and math.isnan(loss))
 
-    def _column(self, name: str) -> Column:
-        self._pad(self._extras[name], len(self._steps))
-        return np.array(self._extras[name], dtype=np.float64)
-
     @staticmethod
     def _pad(column: array[float], length: int) -> None:
         column.extend([math.nan] * (length - len(column)))
+
+
+def view(column: array[float]) -> Column:
+    """The same memory as numbers: millions of points are not copied."""
+    return np.frombuffer(column, dtype=np.float64) if column else np.empty(0)

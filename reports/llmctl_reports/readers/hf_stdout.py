@@ -7,14 +7,14 @@ import re
 from array import array
 from collections import Counter
 from collections.abc import Iterator
-from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
-from llmctl_reports.readers.common import final_beside, final_of, number, whole
-from llmctl_reports.readers.gather import Gathering
+from llmctl_reports.readers.common import final_beside, final_of, finite, whole
+from llmctl_reports.readers.gather import Gathering, view
 from llmctl_reports.readers.source import Source
-from llmctl_reports.values import Meta, RunLog
+from llmctl_reports.values import Column, Meta, RunLog
 
 DICT = re.compile(rb"\{'[^{}\r\n]*\}")
 PAIR = re.compile(rb"'([^']+)'\s*:\s*'?([^,'{}]*)'?")
@@ -33,7 +33,7 @@ def sniff(head: str) -> bool:
 
 def read(source: Source) -> RunLog:
     """All points. The step is in the dict, or else that of the progress bar, or else the number of the line."""
-    losses, own, bars, totals = Losses(), array("q"), array("q"), array("q")
+    losses = Losses()
     final: dict[bytes, bytes] = {}
     told: dict[re.Pattern[bytes], int | None] = {}
     for piece in source.pieces():
@@ -44,21 +44,17 @@ def read(source: Source) -> RunLog:
             if b"train_loss" in values or b"loss" not in values:
                 final = values
             if b"loss" in values:
-                losses.add(values)
-                given = whole(values.get(b"step"))
-                own.append(-1 if given is None else given)
-                bars.append(step)
-                totals.append(total)
-    seen = Counter(total for total in totals if total >= 0)
-    whole_run = told.get(TOTAL) or (seen.most_common(1)[0][0] if seen else None)
-    steps, note = _steps(own, bars, totals, whole_run)
-    found = losses.gathered(steps)
+                losses.add(values, step, total)
+    total_steps = told.get(TOTAL) or losses.total
+    steps, note = losses.steps(total_steps)
+    found = Gathering()
+    found.extend(steps, losses.drained())
     return RunLog(
         source=str(source.path),
         format="HF Trainer output",
         points=found.points(),
         dropped=found.dropped,
-        meta=Meta(total_steps=whole_run, global_batch=told.get(SAMPLES)),
+        meta=Meta(total_steps=total_steps, global_batch=told.get(SAMPLES)),
         final=final_of({key.decode(): value for key, value in final.items()}) if final else final_beside(source.path),
         notes=(note,) if note else (),
     )
@@ -72,20 +68,47 @@ class Losses:
     def __init__(self) -> None:
         self._columns = {name: array("d") for name in self.NAMES}
         self._keys = [(name.encode(), column) for name, column in self._columns.items()]
+        self._bars = array("q")
+        self._totals: Counter[int] = Counter()
+        self._own: array[int] | None = array("q")
 
-    def add(self, values: dict[bytes, bytes]) -> None:
-        """One dict."""
+    def add(self, values: dict[bytes, bytes], step: int, total: int) -> None:
+        """One dict; `step` and `total` are those of the bar before it, or -1."""
         for key, column in self._keys:
-            value = number(values.get(key))
+            value = finite(values.get(key))
             column.append(math.nan if value is None else value)
+        self._bars.append(step)
+        self._totals[total] += 1
+        if self._own is not None:
+            own = whole(values.get(b"step"))
+            self._own = None if own is None else self._own
+            if self._own is not None and own is not None:
+                self._own.append(own)
 
-    def gathered(self, steps: array[int]) -> Gathering:
-        """The points with their steps."""
-        found = Gathering()
-        loss, *extras = (np.array(column) for column in self._columns.values())
-        known = (np.where(np.isfinite(column), column, np.nan) for column in extras)
-        found.extend(np.array(steps, dtype=np.int64), loss, **dict(zip(self.NAMES[1:], known, strict=True)))
-        return found
+    @property
+    def total(self) -> int | None:
+        """The steps of the run, as most bars say."""
+        told = [(count, total) for total, count in self._totals.items() if total > 0]
+        return max(told)[1] if told else None
+
+    def drained(self) -> dict[str, Column]:
+        """What the dicts say, which is then held here no longer."""
+        self._keys.clear()
+        return {name: view(self._columns.pop(name)) for name in self.NAMES}
+
+    def steps(self, total: int | None) -> tuple[NDArray[np.int64], str]:
+        """The steps of the dicts, and what the reader of the report must know of them."""
+        count = len(self._bars)
+        if count and self._own is not None:
+            return np.array(self._own, dtype=np.int64), ""
+        bars = np.array(self._bars, dtype=np.int64)
+        if count and self._totals[total or -1] == count and (np.diff(bars, prepend=0) > 0).all():
+            return bars, "steps are those of the progress bar"
+        every = total // count if total and count else 0
+        if every and total == every * count:
+            return every * np.arange(1, count + 1), f"steps are counted: a line every {every} of {total} steps"
+        note = "this output has no sure step numbers: its lines were counted as steps"
+        return np.arange(1, count + 1), note
 
 
 def _is_ours(text: bytes) -> bool:
@@ -112,17 +135,3 @@ def _last_bar(piece: bytes, start: int, end: int) -> re.Match[bytes] | None:
         if bar := BAR.match(piece, end):
             return bar
     return None
-
-
-def _steps(own: array[int], bars: array[int], totals: array[int], total: int | None) -> tuple[array[int], str]:
-    count = len(own)
-    if count and min(own) >= 0:
-        return own, ""
-    sure = [step for step, of in zip(bars, totals, strict=True) if of == total and step > 0]
-    if count and len(sure) == count and all(before < after for before, after in pairwise(sure)):
-        return bars, "steps are those of the progress bar"
-    every = total // count if total and count else 0
-    if every and total == every * count:
-        return array("q", range(every, total + 1, every)), f"steps are counted: a line every {every} of {total} steps"
-    note = "this output has no sure step numbers: its lines were counted as steps"
-    return array("q", range(1, count + 1)), note

@@ -163,12 +163,9 @@ def _take(columns: dict[str, Row], found: Gathering, seen: Seen) -> None:
     missing = np.array([text is None for text in columns["loss"]]) & (skipped > 0)
     found.dropped.update({SKIPPED: int(missing.sum())} if missing.any() else {})
     seconds = np.where(milliseconds > 0, milliseconds / 1000, np.nan)
-    extras = {"learning_rate": _floats(columns, "learning_rate"), "grad_norm": norm, "seconds": seconds}
-    found.extend(
-        steps[~missing],
-        loss[~missing],
-        **{name: np.where(np.isfinite(column), column, np.nan)[~missing] for name, column in extras.items()},
-    )
+    taken = {"learning_rate": _floats(columns, "learning_rate"), "grad_norm": norm, "seconds": seconds}
+    known = {name: np.where(np.isfinite(column), column, np.nan) for name, column in taken.items()}
+    found.extend(steps[~missing], {name: column[~missing] for name, column in ({"loss": loss} | known).items()})
 
 
 def _floats(columns: dict[str, Row], name: str) -> Column:
