@@ -18,7 +18,10 @@ def report(
     ),
     compare: str | None = typer.Option(None, "--compare", metavar="REF", help="A run or log to hold it against."),
     formats: str = typer.Option(
-        "", "--format", metavar="LIST", help="Some of md,html,json,csv; json alone goes to standard output."
+        "",
+        "--format",
+        metavar="LIST",
+        help="Some of html,md,json,csv,png,summary; json or summary alone goes to standard output.",
     ),
     output: Path | None = typer.Option(None, "-o", "--output", help="A folder, or a file for one format."),
     profile: str | None = typer.Option(
@@ -39,11 +42,15 @@ def report(
     if wanted == ("json",) and output is None:
         typer.echo(made.json, nl=False)
         raise typer.Exit(int(made.exit_code))
+    if wanted == ("summary",) and output is None:
+        typer.echo("\n".join(made.summary(language) for language in languages), nl=False)
+        raise typer.Exit(int(made.exit_code))
     paths = workflow.write_report(made, formats=wanted, languages=languages, output=output)
     from llmctl.cli.console import table
 
     for each in made.tables(languages[0]):
         table(each.headings, each.rows)
+    typer.echo(f"loss {made.curve}")
     for line in [*made.errors(languages[0]), made.verdict]:
         if line:
             typer.echo(line)

@@ -11,8 +11,10 @@ from pathlib import Path
 from llmctl_reports import document, pictures, tables, words
 from llmctl_reports.as_json import as_json
 from llmctl_reports.errors import ReportError
+from llmctl_reports.page import page
 from llmctl_reports.profiles import PROFILES, Verdict
 from llmctl_reports.readers import read_log
+from llmctl_reports.sparkline import sparkline
 from llmctl_reports.values import Restart, RunLog
 from llmctl_reports.verdict import Comparison, compare
 
@@ -21,7 +23,9 @@ from llmctl.run.attempts import Attempt, read_attempts
 from llmctl.run.folder import RunFolder
 from llmctl.run.index import find_run
 
-FORMATS = ("md", "html", "json", "csv")
+FILES = ("html", "md", "json", "csv")
+"""What is written unless the user says otherwise: all that needs no drawing library."""
+FORMATS = (*FILES, "png", "summary")
 LANGUAGES = ("en", "zh")
 EXIT_CODES = {
     Verdict.PASS: ExitCode.OK,
@@ -51,6 +55,19 @@ class Report:
         """The documented JSON."""
         value = as_json([self.run], [self.comparison] if self.comparison else [])
         return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+    @property
+    def curve(self) -> str:
+        """The losses as one line for a terminal."""
+        return sparkline(self.run.points.loss)
+
+    def heading(self, lang: str) -> str:
+        """The title of a page."""
+        return f"{words.WORDS[lang]['title']}: {self.title}"
+
+    def summary(self, lang: str) -> str:
+        """Short Markdown for the page of a build."""
+        return document.summary(self.heading(lang), self.run, self.comparison, lang)
 
     @property
     def verdict(self) -> str:
@@ -89,10 +106,11 @@ def make_report(given: str | None, reference: str | None, runs: Path | None, *, 
 
 
 def chosen_formats(text: str, output: Path | None) -> tuple[str, ...]:
-    """The formats of `--format`, or of the ending of `-o FILE`, or all. Raises UsageError for an unknown one."""
+    """The formats of `--format`, or of the ending of `-o FILE`, or all but pictures and summary. Raises UsageError
+    for an unknown one."""
     if not text:
         ending = output.suffix.lstrip(".") if output and not output.is_dir() else ""
-        return (ending,) if ending in FORMATS else FORMATS
+        return (ending,) if ending in FILES else FILES
     return _chosen("--format", text, FORMATS)
 
 
@@ -110,28 +128,23 @@ def write_report(
     if single and len(languages) > 1 and single.suffix in (".md", ".html"):
         raise UsageError("one file cannot hold two languages", where="--lang", hint="give a folder: -o FOLDER")
     folder = single.parent if single else output or report.folder
-    drawn: dict[str, bytes] = {}
-    if "md" in formats or "html" in formats:
-        reference = report.comparison.reference if report.comparison else None
-        drawn["loss.png"] = pictures.loss_picture(report.run, reference)
-        if report.comparison:
-            drawn["errors.png"] = pictures.error_picture(report.comparison)
+    drawn = pictures.pictures(report.run, report.comparison) if "png" in formats else {}
     files: dict[Path, bytes] = {}
     for lang in languages:
         ending = "" if lang == "en" else f"_{lang}"
-        title = f"{words.WORDS[lang]['title']}: {report.title}"
         content = document.blocks(report.run, report.comparison, lang)
+        title = report.heading(lang)
         if "html" in formats:
-            text = document.page(title, content, drawn, lang)
-            files[single or folder / f"report{ending}.html"] = text.encode()
+            files[single or folder / f"report{ending}.html"] = page(title, content, lang).encode()
         if "md" in formats:
-            files[single or folder / f"report{ending}.md"] = document.markdown(title, content).encode()
+            files[single or folder / f"report{ending}.md"] = document.markdown(title, content, drawn.keys()).encode()
+        if "summary" in formats:
+            files[folder / f"summary{ending}.md"] = report.summary(lang).encode()
     if "json" in formats:
         files[single or folder / "report.json"] = report.json.encode()
     if "csv" in formats:
         files[single or folder / "points.csv"] = tables.points_csv(report.run, report.comparison).encode()
-    if "md" in formats or not single:
-        files |= {folder / name: data for name, data in drawn.items()}
+    files |= {folder / f"{name}.png": data for name, data in drawn.items()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for path, data in files.items():

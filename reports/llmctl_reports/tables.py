@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llmctl_reports.throughput import throughput
 from llmctl_reports.values import RunLog
 from llmctl_reports.verdict import Comparison
+from llmctl_reports.words import FIGURES, WORDS, amount, limit
 
 NOTHING = "-"
+MARKUP = re.compile(r"[\\`*\[\]<|]|&(?=#?\w+;)|(?<![^\W_])_|_(?![^\W_])")
+"""What begins or ends something in Markdown; underscores inside of words do not."""
 
 RESULTS = ("Device", "total epochs", "train loss", "train samples per second", "train steps per second")
 """The headings are English in Chinese reports too."""
@@ -84,6 +88,59 @@ def error_lines(comparison: Comparison, lang: str) -> tuple[str, ...]:
     )
 
 
+def logs_table(run: RunLog, reference: RunLog | None, lang: str) -> Table:
+    """What was read: a row a log."""
+    say = WORDS[lang]
+    keys = ("log", "format", "points", "window", "first", "last", "dropped")
+    rows = []
+    for name, log in (("run", run), *([("reference", reference)] if reference else [])):
+        steps, losses = log.points.step, log.points.loss
+        dropped = ", ".join(f"{count} x {reason}" for reason, count in log.dropped.items()) or say["none"]
+        ends = (f"{losses[0]:.4f} ({steps[0]})", f"{losses[-1]:.4f} ({steps[-1]})")
+        source = f"{say[name]}: {log.source}"
+        rows.append((source, log.format, str(len(log.points)), str(log.window), *ends, dropped))
+    return Table(tuple(say[key] for key in keys), tuple(rows))
+
+
+def differences_table(rows: Sequence[tuple[str, str, str]], lang: str) -> Table:
+    """(name, run, reference) of what is not the same in both."""
+    say = WORDS[lang]
+    return Table((say["item"], say["run"], say["reference"]), tuple(rows))
+
+
+def checks_table(comparison: Comparison, lang: str) -> Table:
+    """What was judged, by which limit and whose."""
+    say = WORDS[lang]
+    return Table(
+        (say["check"], say["value"], say["limit"], say["source"], say["result"]),
+        tuple(
+            (c.name, NOTHING if c.value is None else amount(c.name, c.value), limit(c), c.source, str(c.result))
+            for c in comparison.checks
+        ),
+    )
+
+
+def figures_table(comparison: Comparison, lang: str) -> Table:
+    """All figures of a comparison, whether a check of the profile uses them or not."""
+    say, numbers = FIGURES[lang], comparison.statistics
+    absolute, relative = numbers.abs_error, numbers.rel_error
+    beyond = numbers.beyond or {}
+    rows = [
+        (say["mean_left"], _significant(numbers.mean_left)),
+        (say["mean_right"], _significant(numbers.mean_right)),
+        (say["mean_rel_error"], _percent(numbers.mean_rel_error)),
+        (say["mean_relative"], _percent(relative.mean)),
+        (say["max_relative"].format(relative.max_step), _percent(relative.max)),
+        (say["p95"], _percent(numbers.p95_rel_error)),
+        *((say["beyond"].format(f"{100 * limit:g}"), str(count)) for limit, count in beyond.items()),
+        (say["max_absolute"].format(absolute.max_step), _significant(absolute.max)),
+        (say["first"], _percent(numbers.first_rel_error)),
+        (say["tail"], _percent(numbers.tail_rel_error)),
+        (say["grad_norm"], _percent(numbers.grad_norm_rel_error)),
+    ]
+    return Table((say["figure"], say["value"]), tuple(row for row in rows if row[1] != NOTHING))
+
+
 def points_csv(run: RunLog, comparison: Comparison | None) -> str:
     """Every point: of a comparison the common ones with their errors, else the run's records."""
     out = io.StringIO()
@@ -110,13 +167,15 @@ def _column(run: RunLog, name: str) -> list[float | None]:
 
 
 def markdown_table(table: Table) -> str:
-    """A Markdown table; bars inside of cells are escaped."""
-    lines = [table.headings, tuple("---" for _ in table.headings), *table.rows]
-    return "\n".join("| " + " | ".join(_cells(line)) + " |" for line in lines)
+    """A Markdown table."""
+    lines = [table.headings, tuple("---" for _ in table.headings)]
+    rows = [tuple(escaped(cell) for cell in row) for row in table.rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in [*lines, *rows])
 
 
-def _cells(line: Sequence[str]) -> list[str]:
-    return [cell.replace("|", r"\|").replace("\n", " ") for cell in line]
+def escaped(text: str) -> str:
+    """Text that Markdown shows as it is: on one line, without markup, links, or bars that end a cell."""
+    return MARKUP.sub(r"\\\g<0>", " ".join(text.split()))
 
 
 def _results(log: RunLog) -> tuple[str, ...]:
@@ -137,6 +196,14 @@ def _speed(log: RunLog) -> tuple[str, ...]:
         _fixed(speed.tokens_per_second_per_device, 0),
         _fixed(speed.seconds_per_step, 3),
     )
+
+
+def _percent(value: float | None) -> str:
+    return NOTHING if value is None else f"{100 * value:.3g} %"
+
+
+def _significant(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:.6g}"
 
 
 def _error(value: float | None) -> str:

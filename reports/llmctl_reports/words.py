@@ -32,6 +32,27 @@ WORDS = {
         "none": "none",
         "differences": "The two runs differ in",
         "allowed": "started in spite of",
+        "alignment": "What was compared",
+        "seconds": "Seconds per step",
+        "grad_norm": "Gradient norm",
+        "figures": "All figures",
+        "judged": "The profile judges only those among the checks.",
+        "item": "item",
+        "window": "steps per point",
+        "axis_step": "step",
+        "axis_samples": "samples",
+        "axis_loss": "loss",
+        "axis_errors": "relative error (%)",
+        "axis_seconds": "seconds",
+        "axis_grad_norm": "gradient norm",
+        "band": "within ±{} %",
+        "smoothed": "Thin: as logged. Thick: exponential moving average, factor {}.",
+        "thinned": "Drawn from about {} points a curve: the smallest and the largest value of each stretch.",
+        "near_zero": "{} points with a reference near zero have no relative error.",
+        "handling": "Drag to zoom, double click to see all, point at a curve to read its values.",
+        "log_axis": "logarithmic",
+        "reset": "whole range",
+        "made_by": "Made by llmctl report. This page loads nothing from elsewhere.",
         "restart": "started again from step {from_step} after step {step}: {reason}",
     },
     "zh": {
@@ -59,7 +80,61 @@ WORDS = {
         "none": "无",
         "differences": "两次训练的不同之处",
         "allowed": "启动时被放行的环境差异",
+        "alignment": "对比的范围",
+        "seconds": "单步时间",
+        "grad_norm": "梯度范数",
+        "figures": "全部指标",
+        "judged": "只有检查项中的指标参与判定。",
+        "item": "项目",
+        "window": "每点步数",
+        "axis_step": "步",
+        "axis_samples": "样本数",
+        "axis_loss": "loss",
+        "axis_errors": "相对误差 (%)",
+        "axis_seconds": "秒",
+        "axis_grad_norm": "梯度范数",
+        "band": "±{} %以内",
+        "smoothed": "细线：日志原值。粗线：指数滑动平均，系数{}。",
+        "thinned": "每条曲线约取{}点绘制：保留每一段的最小值与最大值。",
+        "near_zero": "参考loss接近零的{}个点不计相对误差。",
+        "handling": "拖动可放大，双击恢复全部，指向曲线可读取数值。",
+        "log_axis": "对数坐标",
+        "reset": "全部范围",
+        "made_by": "由llmctl report生成，本页不从外部加载任何内容。",
         "restart": "在第{step}步之后从第{from_step}步重新启动：{reason}",
+    },
+}
+
+FIGURES = {
+    "en": {
+        "figure": "figure",
+        "value": "value",
+        "mean_left": "mean loss, run",
+        "mean_right": "mean loss, reference",
+        "mean_rel_error": "relative error of the mean loss",
+        "mean_relative": "mean of the relative errors",
+        "max_relative": "largest relative error (step {})",
+        "p95": "95th percentile of the relative errors",
+        "beyond": "points with a relative error beyond {} %",
+        "max_absolute": "largest absolute error (step {})",
+        "first": "relative error of the first common point",
+        "tail": "relative error of the mean over the last tenth",
+        "grad_norm": "mean relative error of the gradient norm",
+    },
+    "zh": {
+        "figure": "指标",
+        "value": "数值",
+        "mean_left": "平均loss，本次训练",
+        "mean_right": "平均loss，参考",
+        "mean_rel_error": "平均loss的相对误差",
+        "mean_relative": "相对误差的平均值",
+        "max_relative": "最大相对误差（第{}步）",
+        "p95": "相对误差的95分位数",
+        "beyond": "相对误差超过{} %的点数",
+        "max_absolute": "最大绝对误差（第{}步）",
+        "first": "首个共同点的相对误差",
+        "tail": "最后十分之一平均loss的相对误差",
+        "grad_norm": "梯度范数的平均相对误差",
     },
 }
 
@@ -93,12 +168,17 @@ def _told(comparison: Comparison, check: Check) -> str:
         return f"{check.name} is not known"
     if check.name == "common points":
         return f"{check.limit:g} common points are needed"
-    text = f"{check.name} {_amount(check.name, check.value)}"
+    text = f"{check.name} {amount(check.name, check.value)}"
     bias = comparison.statistics.gated_bias
     if check.name.startswith("bias") and bias.low is not None and bias.high is not None:
         text += f", 95 % interval {_signed(bias.low)} to {_signed(bias.high)}"
-    limit = "±" + _amount(check.name, check.limit).lstrip("+") if check.name.startswith("bias") else ""
-    return f"{text} (limit {limit or _amount(check.name, check.limit)})"
+    return f"{text} (limit {limit(check)})"
+
+
+def limit(check: Check) -> str:
+    """The limit of a check as a person writes it."""
+    text = amount(check.name, check.limit)
+    return "±" + text.lstrip("+") if check.name.startswith("bias") else text
 
 
 def bias_line(comparison: Comparison, lang: str) -> str:
@@ -140,7 +220,8 @@ def _signed(share: float) -> str:
     return f"{100 * share:+.3g} %"
 
 
-def _amount(name: str, value: float) -> str:
+def amount(name: str, value: float) -> str:
+    """The value or limit of a check of that name."""
     if name.startswith("bias"):
         return _signed(value)
     return f"{100 * value:.3g} %" if "relative" in name and "points" not in name else f"{value:.4g}"

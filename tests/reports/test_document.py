@@ -1,4 +1,4 @@
-"""The page needs nothing but itself; Markdown and JSON have their documented form."""
+"""Blocks, Markdown, the summary for a build, and JSON have their documented form."""
 
 from __future__ import annotations
 
@@ -7,53 +7,98 @@ import re
 from pathlib import Path
 
 import jsonschema
+import numpy as np
 import pytest
 from llmctl_reports.as_json import as_json
-from llmctl_reports.document import blocks, markdown, page
-from llmctl_reports.pictures import error_picture, loss_picture, smoothed
+from llmctl_reports.curves import Chart
+from llmctl_reports.document import Heading, Line, blocks, markdown, summary
+from llmctl_reports.sparkline import BARS, sparkline
+from llmctl_reports.tables import Table, escaped
 from llmctl_reports.values import NON_FINITE, Meta, RunLog
 from llmctl_reports.verdict import compare
+from llmctl_reports.words import FIGURES, WORDS
 
-from tests.reports.made_points import points_of
+from tests.reports.made_points import HOSTILE, made_log, points_of
 
 SCHEMA = json.loads((Path(__file__).resolve().parents[2] / "docs/report-schema.json").read_text(encoding="utf-8"))
-HOSTILE = "<script>alert('1')</script>|日志.log"
 
 
-def log(count: int, factor: float = 1.0, **more: object) -> RunLog:
-    points = points_of(((n, factor * (1 + 3 / n)) for n in range(1, count + 1)), seconds=[0.1] * count)
-    return RunLog(source=HOSTILE, format="steps.jsonl", points=points, **more)  # type: ignore[arg-type]
+def test_both_languages_have_the_same_words() -> None:
+    assert WORDS["en"].keys() == WORDS["zh"].keys()
+    assert FIGURES["en"].keys() == FIGURES["zh"].keys()
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
-def test_the_page_is_self_contained(lang: str) -> None:
-    found = compare(log(300, meta=Meta(seed=1)), log(300, 1.01, meta=Meta(seed=2)))
-    drawn = {"loss.png": loss_picture(found.run, found.reference), "errors.png": error_picture(found)}
-    assert all(data.startswith(b"\x89PNG") for data in drawn.values())
-    text = page("A & B", blocks(found.run, found, lang), drawn, lang)
-    assert "<script" not in text
-    assert "A &amp; B" in text
-    assert set(re.findall(r'(?:src|href)="([^:"]+:)', text)) == {"data:"}
-    assert not re.search(r"https?://|@import|url\(", text)
-    assert text.count("data:image/png;base64,") == 2
-    assert f'<html lang="{lang}">' in text
-    assert 'class="verdict PASS"' in text
+def test_what_was_compared_stands_above_all_figures(lang: str) -> None:
+    found = compare(made_log(300, meta=Meta(seed=1)), made_log(300, 1.01, meta=Meta(seed=2)))
+    made = blocks(found.run, found, lang, differences=[("cann", "8.0", "8.2")])
+    assert isinstance(made[0], Line)
+    assert made[0].verdict == "PASS"
+    assert made[1] == Heading(WORDS[lang]["alignment"])
+    tables = [block for block in made if isinstance(block, Table)]
+    assert [cell for row in tables[0].rows for cell in row if HOSTILE in cell]
+    checks = {row[0]: row for row in tables[1].rows}
+    assert checks["bias of the mean loss"][2:] == ("±2 %", "ModelZoo's reports: the mean loss within 2 %", "PASS")
+    assert tables[2].rows == (("cann", "8.0", "8.2"), ("seed", "1", "2"))
+    assert [block.name for block in made if isinstance(block, Chart)] == ["loss", "errors", "seconds"]
 
 
-def test_markdown_escapes_what_would_break_a_table() -> None:
-    text = markdown("Report", blocks(log(20), None, "en"))
-    assert r"alert('1')</script>\|日志.log" in text
-    assert "errors.png" not in text
+def test_the_table_of_figures_has_no_empty_rows() -> None:
+    few = compare(made_log(5), made_log(5))
+    assert all(block.rows for block in blocks(few.run, few, "en") if isinstance(block, Table))
+    assert Heading("All figures") not in blocks(few.run, few, "en")
+    enough = compare(made_log(20, 1.1), made_log(20))
+    rows = dict([block for block in blocks(enough.run, enough, "en") if isinstance(block, Table)][3].rows)
+    assert rows["relative error of the mean loss"] == rows["mean of the relative errors"] == "10 %"
+    assert rows["points with a relative error beyond 5 %"] == "20"
+
+
+def test_markdown_escapes_what_would_break_it() -> None:
+    text = markdown("a_b *c*", blocks(made_log(20), None, "en"))
+    assert text.startswith(r"# a_b \*c\*")
+    assert r"alert('1')\</script>\|日志.log" in text
+    assert ".png" not in text
     rows = [line for line in text.splitlines() if line.startswith("| run: ")]
-    assert len(re.split(r"(?<!\\)\|", rows[0])) == 8
+    assert len(re.split(r"(?<!\\)\|", rows[0])) == 9
+    assert (
+        escaped("![x](http://a/b.png)\n# no _em_ but my_run &lt;")
+        == r"!\[x\](http://a/b.png) # no \_em\_ but my_run \&lt;"
+    )
+
+
+def test_markdown_shows_the_pictures_that_are_there() -> None:
+    found = compare(made_log(20), made_log(20))
+    text = markdown("Report", blocks(found.run, found, "en"), ("loss",))
+    assert re.findall(r"!\[.*?\]\((.*?)\)", text) == ["loss.png"]
+    headings = re.findall("^## (.*)", text, re.MULTILINE)
+    assert "Loss" in headings
+    assert "Relative error" not in headings
+
+
+def test_the_summary_is_short_and_has_the_verdict_the_checks_and_the_tables() -> None:
+    found = compare(made_log(20), made_log(20, 1.5))
+    text = summary("Report", found.run, found, "en")
+    assert "**FAIL: bias of the mean loss -33.3 %" in text
+    assert len(re.findall(r"^\| ---", text, re.MULTILINE)) == 4
+    assert "##" not in text
+    assert ".png" not in text
+
+
+def test_a_sparkline_is_the_curve_in_eight_heights() -> None:
+    assert sparkline(np.linspace(8, 1, 8)) == f"8 {BARS[::-1]} 1"
+    assert sparkline(np.array([2.0])) == f"2 {BARS[0]} 2"
+    assert len(sparkline(np.linspace(8, 1, 1000), 30).split()[1]) == 30
 
 
 @pytest.mark.parametrize(
     ("run", "reference"),
     [
-        (log(20), log(20, 1.5)),
-        (log(3), log(30)),
-        (log(20, dropped={NON_FINITE: 2}, meta=Meta(global_batch=4)), log(20, 0.001, meta=Meta(global_batch=8))),
+        (made_log(20), made_log(20, 1.5)),
+        (made_log(3), made_log(30)),
+        (
+            made_log(20, dropped={NON_FINITE: 2}, meta=Meta(global_batch=4)),
+            made_log(20, 0.001, meta=Meta(global_batch=8)),
+        ),
     ],
 )
 def test_json_holds_to_the_documented_schema(run: RunLog, reference: RunLog) -> None:
@@ -65,14 +110,11 @@ def test_json_holds_to_the_documented_schema(run: RunLog, reference: RunLog) -> 
         jsonschema.validate(value | {"schema": 2}, SCHEMA)
 
 
-def test_no_common_point_gives_nulls_and_pictures_still() -> None:
+def test_no_common_point_gives_nulls_and_a_chart_still() -> None:
     late = RunLog(source="b", format="b", points=points_of([(99, 1.0)]))
-    found = compare(log(20), late)
+    found = compare(made_log(20), late)
     value = as_json([found.run], [found])
     jsonschema.validate(value, SCHEMA)
     assert value["comparisons"][0]["abs_error"] == {"max": None, "mean": None, "max_step": None}
-    assert error_picture(found).startswith(b"\x89PNG")
-
-
-def test_a_moving_average_of_a_constant_is_the_constant() -> None:
-    assert smoothed([2.5] * 50) == pytest.approx([2.5] * 50)
+    drawn = [block.name for block in blocks(found.run, found, "en") if isinstance(block, Chart)]
+    assert drawn == ["loss", "seconds"]

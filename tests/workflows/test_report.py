@@ -76,11 +76,19 @@ def test_without_compare_the_reference_of_the_recipe_is_only_told(tmp_path: Path
 def test_files_of_two_languages_in_a_folder(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "运行 'a'")
     made = make_report(str(folder), str(folder), None)
-    write_report(made, formats=chosen_formats("", None), languages=("en", "zh"), output=None)
+    usual = chosen_formats("", None)
+    write_report(made, formats=usual, languages=("en", "zh"), output=None)
     assert {path.name for path in (folder / "report").iterdir()} == {
         *("report.md", "report_zh.md", "report.html", "report_zh.html", "report.json"),
-        *("points.csv", "loss.png", "errors.png"),
+        "points.csv",
     }
+    assert "![" not in (folder / "report/report.md").read_text()
+    write_report(made, formats=(*usual, "png", "summary"), languages=("en", "zh"), output=tmp_path / "all")
+    assert {path.name for path in (tmp_path / "all").iterdir()} == {
+        *(path.name for path in (folder / "report").iterdir()),
+        *("loss.png", "errors.png", "summary.md", "summary_zh.md"),
+    }
+    assert "![Loss](loss.png)" in (tmp_path / "all/report.md").read_text()
     assert "训练报告" in (folder / "report/report_zh.html").read_text(encoding="utf-8")
     lines = (folder / "report/points.csv").read_text().splitlines()
     assert lines[:2] == ["step,loss,reference_loss,absolute_error,relative_error", "1,3.0,3.0,0.0,0.0"]
@@ -88,7 +96,7 @@ def test_files_of_two_languages_in_a_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "files"),
-    [("x.html", {"x.html"}), ("x.json", {"x.json"}), ("x.csv", {"x.csv"}), ("x.md", {"x.md", "loss.png"})],
+    [("x.html", {"x.html"}), ("x.json", {"x.json"}), ("x.csv", {"x.csv"}), ("x.md", {"x.md"})],
 )
 def test_one_file(tmp_path: Path, name: str, files: set[str]) -> None:
     made = make_report(str(write_run(tmp_path / "r")), None, None)

@@ -1,0 +1,182 @@
+"""What the charts of a report show, whatever draws them: curves and their names, smoothed and thinned for the eye."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmctl_reports.alignment import Alignment
+from llmctl_reports.profiles import MEAN_LIMIT
+from llmctl_reports.statistics import relative_errors
+from llmctl_reports.values import Column, RunLog
+from llmctl_reports.verdict import Comparison
+from llmctl_reports.words import WORDS
+
+MANY_POINTS = 200
+"""Above this the raw losses are drawn thin and their moving average thick."""
+SCREEN_POINTS = 20_000
+"""What a curve has at most on a page; of more points the smallest and the largest of each bucket are kept."""
+
+Places = NDArray[np.int64]
+
+
+class Kind(StrEnum):
+    """How a curve is drawn."""
+
+    LINE = "line"
+    RAW = "raw"
+    SMOOTH = "smooth"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Curve:
+    """Finite values over steps, samples or tokens in ascending order."""
+
+    name: str
+    side: str
+    """`run` or `reference`: its colour."""
+    kind: Kind
+    x: Places
+    y: Column
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Chart:
+    """One pair of axes."""
+
+    name: str
+    title: str
+    x: str
+    y: str
+    curves: tuple[Curve, ...]
+    band: tuple[float, str] | None = None
+    """Half the width of a band around zero and its name; such axes are symmetric."""
+    notes: tuple[str, ...] = ()
+
+
+def charts(run: RunLog, comparison: Comparison | None, lang: str) -> tuple[Chart, ...]:
+    """Loss, relative error, seconds of a step and gradient norm: those for which there is anything to draw."""
+    say = WORDS[lang]
+    found = comparison.alignment if comparison else None
+    logs = [("reference", comparison.reference)] if comparison else []
+    logs.append(("run", run))
+    made = [_loss(logs, found, say)]
+    if found is not None:
+        made.append(_errors(run, found, say))
+    made.append(_column("seconds", [(side, log, log.points.seconds) for side, log in logs], found, say))
+    made.append(_column("grad_norm", [(side, log, log.points.grad_norm) for side, log in logs], found, say))
+    return tuple(_told(chart, say) for chart in made if any(curve.x.size for curve in chart.curves))
+
+
+def smoothed(values: Column, factor: float) -> Column:
+    """Exponential moving average with its start corrected; for the eye only."""
+    total, weight = values.astype(np.float64) * (1 - factor), np.full(values.size, 1 - factor)
+    # Each round doubles the terms that a sum has; beyond 1e-17 they change nothing.
+    reach = 1
+    while reach < values.size and factor**reach > 1e-17:
+        share = factor**reach
+        total[reach:] = total[reach:] + share * total[:-reach]
+        weight[reach:] = weight[reach:] + share * weight[:-reach]
+        reach *= 2
+    return np.asarray(total / weight)
+
+
+def smoothing(points: int) -> float:
+    """The factor for a curve of so many points: an average over about a hundredth of them, at least ten."""
+    return round(1 - 1 / max(10, points / 100), 4)
+
+
+def thinned(x: Places, y: Column, most: int = SCREEN_POINTS) -> tuple[Places, Column]:
+    """At most about `most` points: the smallest and the largest of each bucket, the first and the last; all if there
+    are no more than that. No spike gets lost."""
+    if x.size <= most:
+        return x, y
+    size = -(-x.size // (most // 2))
+    whole = x.size // size * size
+    buckets = y[:whole].reshape(-1, size)
+    starts = np.arange(0, whole, size)
+    kept = [starts + buckets.argmin(axis=1), starts + buckets.argmax(axis=1), np.array([0, x.size - 1])]
+    if whole < x.size:
+        kept.append(whole + np.array([y[whole:].argmin(), y[whole:].argmax()]))
+    places = np.unique(np.concatenate(kept))
+    return x[places], y[places]
+
+
+def _loss(logs: list[tuple[str, RunLog]], found: Alignment | None, say: Mapping[str, str]) -> Chart:
+    most = max(len(log.points) for _, log in logs)
+    factor, smooth = smoothing(most), most > MANY_POINTS
+    raw, fine = [], []
+    for side, log in logs:
+        x, loss = _place(log, found, log.points.step), log.points.loss
+        raw.append(Curve(name=say[side], side=side, kind=Kind.LINE, x=x, y=loss))
+        if smooth:
+            raw[-1], thick = _pair(raw[-1], factor)
+            fine.append(thick)
+    return Chart(
+        name="loss",
+        title=say["curve"],
+        x=_axis(found, say),
+        y=say["axis_loss"],
+        curves=(*raw, *fine),
+        notes=(say["smoothed"].format(f"{factor:g}"),) if smooth else (),
+    )
+
+
+def _errors(run: RunLog, found: Alignment, say: Mapping[str, str]) -> Chart:
+    steps, errors = relative_errors(found)
+    left_out, limit = found.steps.size - steps.size, 100 * MEAN_LIMIT
+    curve = Curve(name=say["errors"], side="run", kind=Kind.LINE, x=_place(run, found, steps), y=100 * errors)
+    factor, smooth = smoothing(steps.size), steps.size > MANY_POINTS
+    notes = [say["smoothed"].format(f"{factor:g}")] if smooth else []
+    notes += [say["near_zero"].format(left_out)] if left_out else []
+    return Chart(
+        name="errors",
+        title=say["errors"],
+        x=_axis(found, say),
+        y=say["axis_errors"],
+        curves=_pair(curve, factor) if smooth else (curve,),
+        band=(limit, say["band"].format(f"{limit:g}")),
+        notes=tuple(notes),
+    )
+
+
+def _pair(curve: Curve, factor: float) -> tuple[Curve, Curve]:
+    """A curve with many points as a thin one, and its moving average."""
+    name = f"{curve.name} (EMA {factor:g})"
+    thick = replace(curve, name=name, kind=Kind.SMOOTH, y=smoothed(curve.y, factor))
+    return replace(curve, kind=Kind.RAW), thick
+
+
+def _column(
+    name: str, columns: list[tuple[str, RunLog, Column | None]], found: Alignment | None, say: Mapping[str, str]
+) -> Chart:
+    curves = []
+    for side, log, values in columns:
+        if values is not None:
+            # A column of zeros was not measured.
+            kept = np.isfinite(values) & (values != 0)
+            x = _place(log, found, log.points.step[kept])
+            curves.append(Curve(name=say[side], side=side, kind=Kind.LINE, x=x, y=values[kept]))
+    return Chart(name=name, title=say[name], x=_axis(found, say), y=say[f"axis_{name}"], curves=tuple(curves))
+
+
+def _told(chart: Chart, say: Mapping[str, str]) -> Chart:
+    """Without empty curves, and with a word about thinned ones."""
+    curves = tuple(curve for curve in chart.curves if curve.x.size)
+    thin = any(curve.x.size > SCREEN_POINTS for curve in curves)
+    notes = (*chart.notes, say["thinned"].format(SCREEN_POINTS)) if thin else chart.notes
+    return replace(chart, curves=curves, notes=notes)
+
+
+def _place(log: RunLog, found: Alignment | None, steps: Places) -> Places:
+    """Where steps lie on the axis that two logs have in common."""
+    by_samples = found is not None and found.key == "samples"
+    return steps * (log.meta.global_batch or 1) if by_samples else steps
+
+
+def _axis(found: Alignment | None, say: Mapping[str, str]) -> str:
+    return say["axis_samples" if found is not None and found.key == "samples" else "axis_step"]
