@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
+    from llmctl.errors import LlmctlError
     from llmctl.workflows.check import CheckResult
 
 
@@ -34,19 +35,20 @@ def check(
     from llmctl.cli.nodes_table import watching
     from llmctl.errors import ExitCode, UsageError, worst
     from llmctl.workflows.check import check_words
-    from llmctl.workflows.facts_file import save_facts
+    from llmctl.workflows.facts_file import assert_folder
 
     if via not in ("ssh", "pdsh"):
         raise UsageError(f"--via {via} is not understood", hint="--via ssh or --via pdsh")
     if device is not None and device not in VENDORS:
         raise UsageError(f"no device {device}", hint=f"--device is one of {', '.join(VENDORS)}")
+    if save is not None:
+        assert_folder(save)
     with watching(quiet=as_json) as watch:
         result = check_words(
             what, device=device, baseline=baseline, via_pdsh=via == "pdsh", deep=deep,
             only=[name for names in only for name in names.split(",")], collective=collective, watch=watch,
         )  # fmt: skip
-    if save is not None:
-        save_facts(save, result.question, result.nodes, result.facts)
+    unsaved = _save(save, result) if save is not None else None
     if as_json:
         typer.echo(json.dumps(_plain(result), ensure_ascii=False, indent=2))
     else:
@@ -55,24 +57,56 @@ def check(
             show_remarks(result.findings)
         if facts:
             show_facts(result.facts)
-        _conclude(result)
-    for error in result.errors.values():
+        typer.echo(conclusion(result))
+    for error in (*result.errors.values(), *([unsaved] if unsaved else [])):
         typer.echo(f"llmctl: {error}", err=True)
     code = worst(
-        [ExitCode.INTERRUPTED] * result.interrupted
+        ([unsaved.exit_code] if unsaved else [])
+        + [ExitCode.INTERRUPTED] * result.interrupted
         + [ExitCode.NODE] * bool(result.errors)
         + [ExitCode.BLOCKED] * result.blocked
     )
     raise typer.Exit(int(code))
 
 
-def _conclude(result: CheckResult) -> None:
+def _save(path: Path, result: CheckResult) -> LlmctlError | None:
+    """Save the facts; what is wrong with that is told after what was found."""
+    from llmctl.errors import LlmctlError
+    from llmctl.workflows.facts_file import save_facts
+
+    try:
+        save_facts(
+            path, result.question, result.nodes, result.facts, result.errors, interrupted=result.interrupted
+        )  # fmt: skip
+    except LlmctlError as error:
+        return error
+    return None
+
+
+def conclusion(result: CheckResult) -> str:
+    """The last line: how much was read, and what follows. Nodes agree only on what was compared."""
     counts = {severity: sum(f.severity == severity for f in result.findings) for severity in ("error", "warning")}
-    read = len(result.nodes) - len(result.errors)
+    read, names = len(result.nodes) - len(result.errors), len(result.coverage.known)
     words = [f"{count} {name}{'' if count == 1 else 's'}" for name, count in counts.items() if count]
-    names = len({fact.name for fact in result.facts})
-    told = ", ".join(words) or ("they agree" if read else "nothing is known")
-    typer.echo(f"{read} of {len(result.nodes)} nodes read, {names} facts each: {told}")
+    told = ", ".join(words) or _nothing_wrong(result, read)
+    if result.interrupted:
+        told += "; interrupted, not all was asked"
+    nodes, facts = "node" if len(result.nodes) == 1 else "nodes", "fact" if names == 1 else "facts"
+    return f"{read} of {len(result.nodes)} {nodes} read, {names} {facts}{' each' if read > 1 else ''}: {told}"
+
+
+def _nothing_wrong(result: CheckResult, read: int) -> str:
+    """What may be said where nothing was found."""
+    if not read:
+        return "nothing is known"
+    if result.interrupted:
+        return "nothing is wrong so far"
+    if not result.coverage.compared and not result.coverage.judged:
+        of = f" of {', '.join(result.question.only)}" if result.question.only else ""
+        return f"nothing{of} was compared"
+    if not result.coverage.compared:
+        return "nothing is wrong, nothing was compared" + (" with another node" if read == 1 else "")
+    return "they agree" if read > 1 else "it is as expected"
 
 
 def _plain(result: CheckResult) -> dict[str, Any]:
@@ -82,6 +116,8 @@ def _plain(result: CheckResult) -> dict[str, Any]:
         "findings": [asdict(finding) for finding in result.findings],
         "facts": [asdict(fact) for fact in result.facts],
         "errors": {node: str(error) for node, error in result.errors.items()},
+        "interrupted": result.interrupted,
+        "compared": sorted(result.coverage.compared),
         "blocked": result.blocked,
     }
 

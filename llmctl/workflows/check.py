@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from llmctl.checks.addresses import known
+from llmctl.checks.coverage import Coverage, coverage
 from llmctl.checks.estimate import Training, checkpoints
 from llmctl.checks.facts import Fact, Finding, Severity
-from llmctl.checks.judge import UnknownPin
+from llmctl.checks.judge import UnknownPin, expectation
 from llmctl.checks.probing import Parsed, facts, request
 from llmctl.checks.question import ACTIVATION, ALWAYS, KINDS, Question, findings
 from llmctl.errors import LlmctlError, NodeError, UsageError
@@ -26,7 +27,7 @@ from llmctl.render.files import entering, environment, shell_of
 from llmctl.run.redact import Redactor, is_secret_name
 from llmctl.workflows.asking import Ask, ask_all, by_pdsh, by_transport
 from llmctl.workflows.collective import ask_collective
-from llmctl.workflows.facts_file import load_saved
+from llmctl.workflows.facts_file import load_baseline, load_saved
 from llmctl.workflows.pairs import ask_pairs
 from llmctl.workflows.render import Draft, draft
 
@@ -48,7 +49,8 @@ class CheckResult:
     errors: dict[str, LlmctlError] = field(default_factory=dict)
     """Nodes that could not be read."""
     interrupted: bool = False
-    """Ctrl-C came first: only some nodes were read."""
+    """Ctrl-C came first: not all was asked."""
+    coverage: Coverage = field(default_factory=Coverage)
 
     @property
     def blocked(self) -> bool:
@@ -171,11 +173,10 @@ def check_nodes(
     for node in nodes:
         if interrupted and node.name not in told:
             errors.setdefault(node.name, NodeError("was not read: interrupted", where=node.name))
-    judged = _judge(question, nodes, found, baseline)
-    return CheckResult(
-        question=question, nodes=tuple(nodes), facts=tuple(found), findings=tuple(judged), errors=errors,
-        interrupted=interrupted,
-    )  # fmt: skip
+    read = CheckResult(
+        question=question, nodes=tuple(nodes), facts=tuple(found), findings=(), errors=errors, interrupted=interrupted
+    )
+    return _judged(read, baseline)
 
 
 def check_words(
@@ -191,13 +192,9 @@ def check_words(
 ) -> CheckResult:
     """`llmctl check`: one recipe, nodes, or a file of saved facts. Nodes that cannot be reached are told in `errors`;
     the others are checked all the same."""
-    against = load_saved(baseline)[2] if baseline else ()
+    against = load_baseline(baseline) if baseline else ()
     if len(words) == 1 and words[0].endswith(".json"):
-        question, nodes, saved = load_saved(Path(words[0]))
-        question = replace(question, only=tuple(only))
-        kept = tuple(fact for fact in saved if question.reads(fact.name) or fact.name in ALWAYS)
-        judged = _judge(question, nodes, kept, against)
-        return CheckResult(question=question, nodes=nodes, facts=kept, findings=tuple(judged))
+        return _again(Path(words[0]), only, against)
     recipe = planned = None
     if _is_recipe(words):
         planned = draft(words[0])
@@ -242,6 +239,18 @@ def check_words(
     return replace(checked, nodes=tuple(nodes), errors=errors | checked.errors)
 
 
+def _again(path: Path, only: Sequence[str], baseline: Sequence[Fact]) -> CheckResult:
+    """Saved facts, judged once more: what was not read then is not known now."""
+    saved = load_saved(path)
+    question = replace(saved.question, only=tuple(only))
+    facts_kept = tuple(fact for fact in saved.facts if question.reads(fact.name) or fact.name in ALWAYS)
+    read = CheckResult(
+        question=question, nodes=saved.nodes, facts=facts_kept, findings=(), errors=dict(saved.errors),
+        interrupted=saved.interrupted,
+    )  # fmt: skip
+    return _judged(read, baseline)
+
+
 def _given_up(question: Question, nodes: Sequence[Node]) -> CheckResult:
     """Ctrl-C came before all nodes were reached, and none was asked."""
     errors: dict[str, LlmctlError] = {
@@ -257,9 +266,11 @@ def _with_collective(
     away = [node.name for node in planned.nodes if node.name not in transports or node.name in checked.errors]
     if away or checked.interrupted:
         return checked
-    facts_found = (*checked.facts, *ask_collective(planned, transports, known(checked.facts), watch))
-    judged = _judge(checked.question, checked.nodes, facts_found, baseline)
-    return replace(checked, facts=facts_found, findings=tuple(judged))
+    try:
+        told = ask_collective(planned, transports, known(checked.facts), watch)
+    except KeyboardInterrupt:
+        return replace(checked, interrupted=True)
+    return _judged(replace(checked, facts=(*checked.facts, *told)), baseline)
 
 
 def _ask_each(
@@ -303,15 +314,19 @@ def _first_facts(question: Question, told: Mapping[str, Mapping[str, Any]]) -> l
     return [fact for fact in found if question.reads(fact.name) or fact.name in ALWAYS]
 
 
-def _judge(question: Question, nodes: Sequence[Node], found: Sequence[Fact], baseline: Sequence[Fact]) -> list[Finding]:
+def _judged(read: CheckResult, baseline: Sequence[Fact]) -> CheckResult:
+    """With the findings, and how much they stand on."""
+    question = read.question
     try:
-        return findings(question, nodes, found, baseline)
+        found = findings(question, read.nodes, read.facts, baseline)
+        expected = expectation(question.expect, baseline, question.names())
     except UnknownPin as error:
         raise UsageError(
             f"no fact has the name {error}",
             where="cluster.expect",
             hint="use cann, driver, python, a package's name, or a name of `llmctl check NODES --facts`",
         ) from None
+    return replace(read, findings=tuple(found), coverage=coverage(question, read.facts, expected))
 
 
 def _asks_pairs(question: Question) -> bool:
