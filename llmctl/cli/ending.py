@@ -8,7 +8,7 @@ import typer
 
 if TYPE_CHECKING:
     from llmctl.run.folder import RunFolder
-    from llmctl.workflows.follow import Ending
+    from llmctl.workflows.watching import Ending
 
 
 def tell_ending(folder: RunFolder, ending: Ending) -> None:

@@ -18,7 +18,7 @@ from llmctl.cli.watching import mute
 if TYPE_CHECKING:
     from llmctl.cli.watching import PlainWatcher
     from llmctl.run.folder import RunFolder
-    from llmctl.workflows.follow import Ending
+    from llmctl.workflows.watching import Ending
 
 SECOND_CHANCE = 3.0
 """Seconds after a first Ctrl-C in which a second one cancels the run."""

@@ -13,13 +13,13 @@ from llmctl.run.attempts import read_attempts
 from llmctl.run.folder import RunFolder
 from llmctl.run.records import Progress
 from llmctl.run.states import State
+from llmctl.workflows.attempting import interrupted_restart
 from llmctl.workflows.ending import noted_ending
-from llmctl.workflows.follow import Ending, Watcher, label_of
 from llmctl.workflows.keeping import keep
 from llmctl.workflows.live import Live, opened
 from llmctl.workflows.mirror import RECORDS
 from llmctl.workflows.polling import INTERVAL, Answer, Polling, told_so_far
-from llmctl.workflows.restarting import interrupted_restart
+from llmctl.workflows.watching import Ending, Watcher, label_of
 
 LAST_LINES = 5
 """Lines of each log that are shown again."""

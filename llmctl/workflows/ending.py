@@ -11,10 +11,11 @@ from llmctl.run.folder import RunFolder
 from llmctl.run.records import Progress
 from llmctl.run.states import ENDED, State
 from llmctl.workflows import leases
-from llmctl.workflows.follow import GRACE, Ending, Watcher
+from llmctl.workflows.follow import GRACE
 from llmctl.workflows.live import Live
 from llmctl.workflows.manifest import note_state
 from llmctl.workflows.notifying import notify
+from llmctl.workflows.watching import Ending, Watcher
 
 
 def conclude(live: Live, ending: Ending, watcher: Watcher) -> None:

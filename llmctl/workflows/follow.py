@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 from llmctl.errors import LlmctlError, Unanswered, UsageError
 from llmctl.launch.failures import ECHO, Failure, first_failure, reason_of
@@ -19,6 +18,7 @@ from llmctl.workflows.mirror import RECORDS, Mirror
 from llmctl.workflows.notifying import notify_aside
 from llmctl.workflows.polling import INTERVAL, Answer, Polling
 from llmctl.workflows.silence import LONGEST_ROUND, LOST_AFTER, Silence
+from llmctl.workflows.watching import Ending, Watcher, label_of
 
 GRACE = 10.0
 """Seconds between SIGTERM and SIGKILL when a run is stopped."""
@@ -28,34 +28,6 @@ QUIET = 5.0
 """Seconds without an answer after which a node counts as silent."""
 KEPT = 64 * 1024
 """Characters of each log kept to tell a failure from."""
-
-
-class Watcher(Protocol):
-    """Who is told what happens."""
-
-    def lines(self, label: str, text: str) -> None:
-        """New whole lines of one log; `label` names node and rank."""
-
-    def progress(self, progress: Progress) -> None:
-        """A step was made."""
-
-    def note(self, text: str) -> None:
-        """Something worth a line of its own."""
-
-
-@dataclass
-class Ending:
-    """How a run, or an attempt of it, ended."""
-
-    state: State
-    reports: dict[str, NodeReport]
-    failure: Failure | None = None
-    lost: tuple[str, ...] = ()
-    progress: Progress = field(default_factory=Progress)
-    reason: Reason | None = None
-    """Why it failed."""
-    why: str = ""
-    """Why it is not started again, or could not be; empty where nothing was to be tried."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -305,19 +277,3 @@ class Follower:
 def _keep_end(report: NodeReport, first: NodeReport) -> NodeReport:
     """What a node said of its end before it was stopped stays true afterwards."""
     return replace(report, state=first.state, exit_code=first.exit_code, ended=first.ended)
-
-
-def label_of(name: str) -> str:
-    """`logs/node1/rank3.log` -> `node1 rank3`; the launcher's own log -> `node1`."""
-    _, node, file = name.split("/", 2)
-    stem = file.removesuffix(".log")
-    return node if stem == "launcher" else f"{node} {stem}"
-
-
-def state_of(reports: Mapping[str, NodeReport]) -> State:
-    """One state for a whole run, from what its nodes say."""
-    states = {report.state for report in reports.values() if report.state is not None}
-    for state in (State.FAILED, State.CANCELLED, State.LOST, State.RUNNING):
-        if state in states:
-            return state
-    return State.SUCCEEDED if states else State.LOST

@@ -15,11 +15,13 @@ from llmctl.run.attempts import Reason, read_attempts
 from llmctl.run.folder import RunFolder
 from llmctl.run.records import Progress
 from llmctl.run.states import State
+from llmctl.workflows.attempting import Cancelled, interrupted_restart, note_attempt, note_elastic
 from llmctl.workflows.ending import conclude
-from llmctl.workflows.follow import GRACE, Ending, Follower, Patience, Watcher
+from llmctl.workflows.follow import GRACE, Follower, Patience
 from llmctl.workflows.leftover import end_leftover
 from llmctl.workflows.live import Live, opened
-from llmctl.workflows.restarting import Cancelled, interrupted_restart, note_attempt, note_elastic, restart
+from llmctl.workflows.restarting import restart
+from llmctl.workflows.watching import Ending, Watcher
 
 
 def keep(live: Live, watcher: Watcher, recent: Sequence[NodeReport] = ()) -> Ending:

@@ -11,9 +11,10 @@ from llmctl.run.folder import RunFolder
 from llmctl.run.index import find_run, runs_folder
 from llmctl.run.states import State
 from llmctl.workflows import ending as concluding
-from llmctl.workflows.follow import GRACE, Watcher
+from llmctl.workflows.follow import GRACE
 from llmctl.workflows.leftover import end_leftover
 from llmctl.workflows.live import opened
+from llmctl.workflows.watching import Watcher
 
 
 def cancel(given: str, *, runs: Path | None, watcher: Watcher) -> tuple[RunFolder, list[Outcome[str, int]]]:

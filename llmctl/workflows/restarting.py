@@ -4,44 +4,33 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from llmctl.checks.facts import Finding, Severity
 from llmctl.errors import LlmctlError, ManyNodeErrors, NodeError
-from llmctl.launch.checkpoints import bring, held
 from llmctl.launch.supervised import Job
-from llmctl.quoting import sh_quote
 from llmctl.recipe.hosts import Node
 from llmctl.remote.fanout import Outcome, fan_out
 from llmctl.remote.transport import Transport
 from llmctl.run.attempts import Attempt, Policy, Reason, decide, opened_attempts, read_attempts
-from llmctl.run.folder import RunFolder
-from llmctl.run.records import Progress
-from llmctl.run.restore import Held, Restore, find_restore, nowhere
 from llmctl.run.states import State
 from llmctl.workflows import leases
-from llmctl.workflows.follow import GRACE, Ending, Watcher
+from llmctl.workflows.attempting import assert_wanted
+from llmctl.workflows.follow import GRACE
 from llmctl.workflows.leftover import note_leftover
 from llmctl.workflows.live import Live
 from llmctl.workflows.manifest import note_state
-from llmctl.workflows.mirror import RECORDS
 from llmctl.workflows.render import Draft
+from llmctl.workflows.restoring import Restoring, Unrecoverable
 from llmctl.workflows.run import RunRequest, work_out
 from llmctl.workflows.starting import bring_up, found_on, job_of, pass_gate, raise_errors, write_down
+from llmctl.workflows.watching import Watcher
 
 RETURN = 600.0
 """Seconds in which a lost node has to answer again, when no spare takes its place."""
 PAUSE = 2.0
 """Seconds between two tries to reach it."""
-
-
-class Cancelled(Exception):
-    """Somebody cancelled the run while it was being started again."""
-
-
-class Unrecoverable(NodeError):
-    """The state of the run lies on nodes that are gone."""
 
 
 @dataclass(frozen=True)
@@ -59,45 +48,6 @@ class Noting:
         for finding in findings:
             if finding.severity is Severity.ERROR:
                 self.watcher.note(f"{finding.code}: {finding.title}")
-
-
-def note_attempt(folder: RunFolder, ending: Ending) -> None:
-    """Write down how the last attempt ended."""
-    attempts = read_attempts(folder.read_manifest())
-    if not attempts:
-        return
-    last, failure = attempts[-1], ending.failure
-    attempts[-1] = replace(
-        last,
-        ended=time.time(),
-        reason=ending.reason,
-        node=failure.node if failure else next(iter(ending.lost), None),
-        rank=failure.rank if failure else None,
-        exit_code=failure.exit_code if failure else None,
-        lost=ending.lost,
-        from_step=last.from_step if ending.progress.from_step is None else ending.progress.from_step,
-        last_step=ending.progress.step if ending.progress.started else None,
-    )
-    folder.update_manifest(attempts=[asdict(each) for each in attempts])
-
-
-def note_elastic(folder: RunFolder, progress: Progress, last_step: int) -> Attempt | None:
-    """Write down that torchrun replaced a lost rank by itself; the new attempt."""
-    attempts = read_attempts(folder.read_manifest())
-    if not attempts:
-        return None
-    last, now = attempts[-1], time.time()
-    ended = replace(last, ended=now, reason=Reason.RANK_KILLED, last_step=last_step, from_step=last.from_step or 0)
-    begun = Attempt(number=last.number + 1, started=now, nodes=last.nodes, from_step=progress.from_step, elastic=True)
-    folder.update_manifest(attempts=opened_attempts([*attempts[:-1], ended], begun))
-    return begun
-
-
-def interrupted_restart(folder: RunFolder) -> bool:
-    """Whether the last attempt has failed and whoever was starting the next one is gone."""
-    manifest = folder.read_manifest()
-    attempts = read_attempts(manifest)
-    return State(manifest["state"]) is State.STAGING and bool(attempts) and attempts[-1].reason is not None
 
 
 def restart(live: Live, watcher: Watcher) -> str | None:
@@ -136,13 +86,6 @@ def _known_nodes(manifest: Mapping[str, Any]) -> dict[str, Node]:
     return {node["name"]: Node(**node) for node in told}
 
 
-def assert_wanted(folder: RunFolder) -> None:
-    """Raise Cancelled when somebody cancelled the run."""
-    manifest = folder.read_manifest()
-    if manifest.get("cancel_asked") or manifest["state"] == State.CANCELLED:
-        raise Cancelled
-
-
 @dataclass
 class Restart:
     """One try to start the next attempt on the nodes `names`, in the order of the ranks."""
@@ -152,8 +95,6 @@ class Restart:
     attempts: list[Attempt]
     known: Mapping[str, Node]
     names: tuple[str, ...]
-    found: dict[str, dict[int, Held]] = field(default_factory=dict)
-    """The checkpoints on the nodes of the last attempt that can be reached."""
 
     def go(self, awaited: Sequence[str]) -> None:
         """Raises LlmctlError when it does not come about; nothing of it is then left running, and the run is on paper
@@ -182,13 +123,14 @@ class Restart:
         nodes = tuple(replace(self.known[name], slots=count) for name, count in zip(names, slots, strict=True))
         request = RunRequest(source="", resume=live.folder)
         planned = work_out(request, nodes=nodes)
-        restore = self._restore(old, planned.loaded.recipe.train.save_steps)
+        restoring = Restoring(live, self.watcher, last.nodes, names)
+        restoring.find(old, save_steps=planned.loaded.recipe.train.save_steps, reached=last.last_step or 0)
         transports = {name: live.transports[name] for name in names}
         with leases.held(planned.plan, transports, self.watcher.note):
-            self._launch(request, planned, restore, transports)
+            self._launch(request, planned, restoring, transports)
 
     def _launch(
-        self, request: RunRequest, planned: Draft, restore: Restore | None, transports: Mapping[str, Transport]
+        self, request: RunRequest, planned: Draft, restoring: Restoring, transports: Mapping[str, Transport]
     ) -> None:
         """The gate, staging, the start."""
         live, names, nodes = self.live, self.names, planned.nodes
@@ -199,7 +141,7 @@ class Restart:
         live.job = job_of(planned)
         self._note_nodes(planned, nodes)
         try:
-            bring_up(live, planned, Noting(self.watcher), before=lambda: self._prepare(restore))
+            bring_up(live, planned, Noting(self.watcher), before=lambda: self._before_start(restoring))
             assert_wanted(live.folder)
         except BaseException:
             live.backend.cancel(live.job, transports, GRACE)
@@ -209,7 +151,7 @@ class Restart:
             number=self.attempts[-1].number + 1,
             started=time.time(),
             nodes=names,
-            from_step=restore.step if restore else 0,
+            from_step=restoring.restore.step if restoring.restore else 0,
             automatic=True,
         )
         note_state(live.folder, State.RUNNING, attempts=opened_attempts(self.attempts, attempt))
@@ -254,31 +196,6 @@ class Restart:
             if outcome.error is not None:
                 self.watcher.note(str(outcome.error))
 
-    def _restore(self, old: Job, save_steps: int) -> Restore | None:
-        """The checkpoint to go on from; None when none was written yet. Raises Unrecoverable when there was one."""
-        near = [name for name in old.nodes if name in self.live.transports]
-        found = self.found
-        for outcome in held(old, self.live.transports, near):
-            if outcome.value is not None:
-                found[outcome.item] = outcome.value
-            else:
-                self.watcher.note(str(outcome.error))
-        restore = find_restore(found, old.nodes, self.names)
-        reached = self.attempts[-1].last_step or 0
-        if restore is None and (nowhere(found) or (0 < save_steps <= reached)):
-            gone = ", ".join(name for name in old.nodes if name not in self.names) or "a node"
-            raise Unrecoverable(
-                "no checkpoint to go on from",
-                where=self.live.folder.run_id,
-                why=nowhere(found) or f"they lay on {gone} alone",
-                hint=f"bring {gone} back, then llmctl run --resume {self.live.folder.run_id}; "
-                "a cluster.workdir that all nodes share outlives any of them",
-            )
-        self.watcher.note(
-            f"going on from checkpoint-{restore.step}" if restore else "no checkpoint was written yet: from step 0"
-        )
-        return restore
-
     def _note_nodes(self, planned: Draft, nodes: Sequence[Node]) -> None:
         """Write down where it runs now, so that a cancel finds it, and where processes may still be."""
         folder = self.live.folder
@@ -294,32 +211,8 @@ class Restart:
             output=f"{nodes[0].name}:{planned.plan.paths.run_dir}/output",
         )
 
-    def _prepare(self, restore: Restore | None) -> None:
+    def _before_start(self, restoring: Restoring) -> None:
         """On nodes that are staged: end what an earlier attempt left there, bring checkpoint and records."""
         live = self.live
         raise_errors(live.backend.cancel(live.job, {name: live.transports[name] for name in self.names}, GRACE))
-        places = zip(self.attempts[-1].nodes, self.names, strict=True)
-        moved = [name for was, name in places if name != was]
-        seen = {outcome.item: outcome.value or {} for outcome in held(live.job, live.transports, moved)}
-        for name in moved:
-            stale = [step for step, own in seen[name].items() if own.missing is not None]
-            for step in stale:
-                where = f"{live.job.run_dir}/output"
-                live.transports[name].run(
-                    f"mv {sh_quote(f'{where}/checkpoint-{step}')} {sh_quote(f'{where}/stale-checkpoint-{step}')}"
-                )
-                del seen[name][step]
-        for name, source in (restore.copies if restore else {}).items():
-            if restore is None or restore.step in seen[name]:
-                continue
-            files = self.found[source][restore.step].files
-            bring(live.job, restore.step, files, live.transports[source], live.transports[name], self.watcher.note)
-        self._bring_records()
-
-    def _bring_records(self) -> None:
-        """A new first node goes on with the records so far."""
-        live, first = self.live, self.names[0]
-        if first != self.attempts[-1].nodes[0] and live.folder.steps.exists():
-            place = f"{live.job.run_dir}/{RECORDS}"
-            if not live.transports[first].run(f"[ -e {sh_quote(place)} ]").ok:
-                live.transports[first].put({place: live.folder.steps})
+        restoring.bring()

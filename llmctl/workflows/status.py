@@ -22,11 +22,12 @@ from llmctl.run.records import Progress
 from llmctl.run.seen import NodeSeen, read_seen, remember
 from llmctl.run.states import ENDED, State
 from llmctl.workflows.ending import conclude
-from llmctl.workflows.follow import GRACE, Ending, Watcher, label_of, state_of
+from llmctl.workflows.follow import GRACE
 from llmctl.workflows.live import Live, opened
 from llmctl.workflows.manifest import note_state
 from llmctl.workflows.mirror import RECORDS
 from llmctl.workflows.polling import Polling, told_so_far
+from llmctl.workflows.watching import Ending, Watcher, label_of, state_of
 
 LINES = 50
 """Log lines that are kept for a look."""

@@ -14,6 +14,7 @@ from tests.conftest import llmctl
 from tests.faults.conftest import make_lab
 from tests.faults.harness import Drill, until
 from tests.lab import Lab
+from tests.workflows.jobs import ENDLESS, Started, losses, only_run, write_recipe
 
 pytestmark = pytest.mark.lab
 
@@ -149,3 +150,48 @@ def test_a_rebooted_node_takes_part_again_and_a_cancel_ends_the_waiting(pair: La
     llmctl("cancel", run.run, env=pair.env, code=0)
     assert started.wait(60) == 130, run.text
     assert run.left() == []
+
+
+@pytest.mark.engine
+def test_torchrun_replaces_a_lost_rank_of_the_real_engine(pair: Lab, tmp_path: Path) -> None:
+    train = {"epochs": 10, "save_steps": 5, "save_total_limit": 2}
+    recipe = write_recipe(tmp_path, pair, launch={"elastic": 1}, train=train)
+    started = Started(recipe, pair, "--runs", str(tmp_path / "runs"), backlog=tmp_path / "out")
+    started.until("step 12/")
+    run = only_run(tmp_path / "runs")
+    victim = next(
+        line
+        for line in pair.exec(pair.nodes[1], "ps -eo pid,args").stdout.splitlines()
+        if "-m llmctl_engine engine.json" in line and "torch.distributed.run" not in line
+    )
+    pair.exec(pair.nodes[1], f"kill -9 {victim.split()[0]}")
+    assert started.wait(150) == 0, started.text
+    first, second = json.loads((run / "manifest.json").read_text())["attempts"]
+    assert (first["reason"], second["elastic"], second["automatic"]) == ("rank_killed", True, False)
+    assert second["from_step"] >= 10
+    assert f"continuing from checkpoint-{second['from_step']}" in started.text
+    assert "torchrun replaced a lost rank" in started.text
+    assert len(losses(run)) == 120
+
+
+@pytest.mark.engine
+def test_shards_that_lay_on_a_lost_node_alone_are_told_and_nothing_begins_anew(four: Lab, tmp_path: Path) -> None:
+    recipe = write_recipe(
+        tmp_path,
+        four,
+        cluster={"nodes": ["node1", "node2"]},
+        launch={"retries": 1, "spares": ["node3"]},
+        train={**ENDLESS, "save_steps": 5, "save_total_limit": 2},
+        deepspeed={"stage": 2},
+    )
+    started = Started(recipe, four, "--runs", str(tmp_path / "runs"), backlog=tmp_path / "out")
+    started.until("step 12/")
+    run = only_run(tmp_path / "runs")
+    four.crash(four.nodes[1])
+    assert started.wait(150) == 5, started.text
+    assert "no checkpoint to go on from" in started.text
+    assert "node1 lacks the shards of rank 1" in started.text
+    assert f"bring node2 back, then llmctl run --resume {run.name}" in started.text
+    manifest = json.loads((run / "manifest.json").read_text())
+    assert (manifest["state"], len(manifest["attempts"])) == ("LOST", 1)
+    assert [node["name"] for node in manifest["nodes"]] == ["node1", "node2"]

@@ -1,0 +1,62 @@
+"""The attempts of a run as its manifest holds them: noted when they begin and end."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, replace
+
+from llmctl.run.attempts import Attempt, Reason, opened_attempts, read_attempts
+from llmctl.run.folder import RunFolder
+from llmctl.run.records import Progress
+from llmctl.run.states import State
+from llmctl.workflows.watching import Ending
+
+
+class Cancelled(Exception):
+    """Somebody cancelled the run while it was being started again."""
+
+
+def note_attempt(folder: RunFolder, ending: Ending) -> None:
+    """Write down how the last attempt ended."""
+    attempts = read_attempts(folder.read_manifest())
+    if not attempts:
+        return
+    last, failure = attempts[-1], ending.failure
+    attempts[-1] = replace(
+        last,
+        ended=time.time(),
+        reason=ending.reason,
+        node=failure.node if failure else next(iter(ending.lost), None),
+        rank=failure.rank if failure else None,
+        exit_code=failure.exit_code if failure else None,
+        lost=ending.lost,
+        from_step=last.from_step if ending.progress.from_step is None else ending.progress.from_step,
+        last_step=ending.progress.step if ending.progress.started else None,
+    )
+    folder.update_manifest(attempts=[asdict(each) for each in attempts])
+
+
+def note_elastic(folder: RunFolder, progress: Progress, last_step: int) -> Attempt | None:
+    """Write down that torchrun replaced a lost rank by itself; the new attempt."""
+    attempts = read_attempts(folder.read_manifest())
+    if not attempts:
+        return None
+    last, now = attempts[-1], time.time()
+    ended = replace(last, ended=now, reason=Reason.RANK_KILLED, last_step=last_step, from_step=last.from_step or 0)
+    begun = Attempt(number=last.number + 1, started=now, nodes=last.nodes, from_step=progress.from_step, elastic=True)
+    folder.update_manifest(attempts=opened_attempts([*attempts[:-1], ended], begun))
+    return begun
+
+
+def interrupted_restart(folder: RunFolder) -> bool:
+    """Whether the last attempt has failed and whoever was starting the next one is gone."""
+    manifest = folder.read_manifest()
+    attempts = read_attempts(manifest)
+    return State(manifest["state"]) is State.STAGING and bool(attempts) and attempts[-1].reason is not None
+
+
+def assert_wanted(folder: RunFolder) -> None:
+    """Raise Cancelled when somebody cancelled the run."""
+    manifest = folder.read_manifest()
+    if manifest.get("cancel_asked") or manifest["state"] == State.CANCELLED:
+        raise Cancelled
