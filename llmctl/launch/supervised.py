@@ -109,11 +109,15 @@ def start(job: Job, transports: Mapping[str, Transport], nodes: Sequence[str]) -
     return fan_out(nodes, one, stop=let_end)
 
 
-def poll(job: Job, transport: Transport, offsets: Mapping[str, int], tail: int | None = None) -> NodeReport:
+def poll(
+    job: Job, transport: Transport, offsets: Mapping[str, int], tail: int | None = None, *, elsewhere: bool = False
+) -> NodeReport:
     """One round trip to one node: its state and what its files hold behind `offsets`, of a file without one what was
-    written since the last start, at most its last `tail` bytes."""
+    written since the last start, at most its last `tail` bytes. `elsewhere`: another machine answers for the node, from
+    the file system that they share."""
     node = transport.node.name
-    request = json.dumps({"offsets": dict(offsets), "tail": tail, "device": job.device}).encode()
+    asked = {"offsets": dict(offsets), "tail": tail, "device": job.device, "elsewhere": elsewhere}
+    request = json.dumps(asked).encode()
     answer = call(transport, job, "poll", job.run_dir, node, stdin=request, timeout=POLL_SECONDS)
     state = answer["state"] or {}
     return NodeReport(

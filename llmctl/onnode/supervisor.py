@@ -3,6 +3,7 @@
     supervisor.py start RUN_DIR NODE RANK SHELL RUN_ID      returns at once
     supervisor.py prepare RUN_DIR NODE             what `start` does first; for nodes that another's launcher reaches
     supervisor.py attend RUN_DIR NODE RANK SHELL RUN_ID     `start` in the foreground, to the end: for a step of Slurm
+    supervisor.py noted RUN_DIR NODE               what `attend` ended when it was asked to
     supervisor.py save RUN_DIR NODE RUN_ID         ask the ranks to write a checkpoint and end
     supervisor.py poll RUN_DIR NODE                request on standard input: {"offsets": {file: bytes}, "tail": bytes,
                                                    "device": kind, "elsewhere": whether this is not the node itself};
@@ -423,6 +424,7 @@ def prepare(run_dir, node):
             os.remove(os.path.join(log_dir, name))
     remove(state_path(run_dir, node, ".seen.json"))
     remove(state_path(run_dir, node, ".beat.json"))
+    remove(state_path(run_dir, node, ".ended.json"))
     ends = {name: pieces[-1][1] for name, pieces in followed(run_dir, node).items()}
     write_json(state_path(run_dir, node, ".began.json"), ends)
     return log_dir
@@ -637,15 +639,16 @@ def alive(state):
     )
 
 
-def poll(run_dir, node, offsets, tail, device=None):
-    """The node's state, and what its files hold behind the given offsets, whole lines only, bounded."""
+def poll(run_dir, node, offsets, tail, device=None, elsewhere=False):
+    """The node's state, and what its files hold behind the given offsets, whole lines only, bounded. `elsewhere`: this
+    is another machine, which cannot see whether the supervisor lives."""
     state = read_json(state_path(run_dir, node))
     if state and state["state"] == "RUNNING":
-        if not alive(state):
+        if not elsewhere and not alive(state):
             state["state"] = "LOST"
         beat = read_json(state_path(run_dir, node, ".beat.json")) or {}
         state.update(beat)
-        if device in TOOLS:
+        if device in TOOLS and not elsewhere:
             state["devices"] = devices(state_path(run_dir, node, ".devices.json"), device)
     files, errors = {}, []
     over = state is None or state["state"] != "RUNNING"
@@ -776,6 +779,8 @@ def main(argv):
         sys.exit(attend(words[0], words[1], int(words[2]), words[3], words[4]))
     elif verb == "save":
         answer = {"asked": save(words[0], words[1], words[2])}
+    elif verb == "noted":
+        answer = {"ended": read_json(state_path(words[0], words[1], ".ended.json"))}
     elif verb == "prepare":
         answer = {"logs": prepare(words[0], words[1])}
     elif verb == "poll":
