@@ -57,11 +57,11 @@ class Gathering:
                 self.add(step, **dict(zip(names, row, strict=True)))
             return
         before = len(self._steps)
-        self._steps.frombytes(np.ascontiguousarray(steps, dtype=np.int64).data)
+        self._steps.frombytes(np.ascontiguousarray(steps, dtype=np.int64).view(np.uint8).data)
         for name in list(columns):
             column = self._losses if name == "loss" else self._extras.setdefault(name, array("d"))
             self._pad(column, before)
-            column.frombytes(np.ascontiguousarray(columns.pop(name), dtype=np.float64).data)
+            column.frombytes(np.ascontiguousarray(columns.pop(name), dtype=np.float64).view(np.uint8).data)
 
     def go_back(self, last: int) -> None:
         """Forget what was logged after step `last`: the trainer resumed there."""
