@@ -30,6 +30,7 @@ COMMAND_MODULES = (
     "recipes",
     "hosts",
     "nodes",
+    "runs",
     "doctor",
     "bug_report",
     "push",

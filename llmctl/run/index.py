@@ -42,6 +42,13 @@ def record(folder: RunFolder, state: State, nodes: tuple[str, ...]) -> None:
         write_json(path, {name: asdict(each) for name, each in known.items()})
 
 
+def forget_gone() -> None:
+    """Drop the runs whose folder is there no more."""
+    with _locked() as path:
+        known = _read(path)
+        write_json(path, {name: asdict(each) for name, each in known.items() if Path(each.path).is_dir()})
+
+
 def entries() -> list[IndexEntry]:
     """All runs whose folder is still there, the newest last."""
     known = _read(home_dir() / "runs.json")
