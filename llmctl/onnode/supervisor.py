@@ -255,7 +255,8 @@ def below(found, roots, processes):
 
 def members(run_dir, node, run_id, roots, spare):
     """The living processes of a run on this node, as {pid: start time}: those whose environment names it, those that
-    were seen below its supervisor, and what descends from either or from `roots`."""
+    were seen below its supervisor, and what descends from either or from `roots`. A launcher comes before its ranks, so
+    that it does not take what `cancel` does to them for their failure."""
     processes = table()
     wanted = ("LLMCTL_RUN_ID=" + run_id).encode()
     known = seen(run_dir, node)
@@ -265,7 +266,8 @@ def members(run_dir, node, run_id, roots, spare):
         if pid not in spare
         and (known.get(str(pid)) == each[2] or wanted in read_bytes("/proc/%d/environ" % pid).split(b"\0"))
     }
-    return {pid: processes[pid][2] for pid in below(found, roots, processes) - set(spare)}
+    eldest_first = sorted((processes[pid][2], pid) for pid in below(found, roots, processes) - set(spare))
+    return {pid: born for born, pid in eldest_first}
 
 
 def seen(run_dir, node):
