@@ -118,10 +118,55 @@ class Cluster(Section):
         return value
 
 
+Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.,:/+@=-]*$")]
+"""A name that a cluster's own administrators chose."""
+
+
+class Slurm(Section):
+    """What is asked of Slurm, for `launch.backend: slurm`."""
+
+    login: str | None = None
+    """`[user@]name[=address][:port]` of a machine with Slurm's commands; this one without it."""
+    partition: Word | None = None
+    account: Word | None = None
+    qos: Word | None = None
+    time_limit: Annotated[str, Field(pattern=r"^[0-9]+(-[0-9]+)?(:[0-9]{1,2}){0,2}$")] | None = None
+    """As Slurm writes it: minutes, `hours:minutes:seconds`, `days-hours`; the partition's own without it."""
+    nodes: int | None = Field(default=None, ge=1)
+    """How many nodes of Slurm's choice, instead of `cluster.nodes`."""
+    gres: Word | None = None
+    """What each node shall give; `npu:N` or `gpu:N` for the recipe's devices without it, `none` for nothing."""
+    signal_seconds: int = Field(default=120, ge=10, le=65535)
+    """So long before the time limit a checkpoint is written."""
+    args: tuple[str, ...] = Field(default=(), strict=False)
+    """Further options of sbatch, each one word: `--cpus-per-task=32`."""
+
+    @field_validator("args")
+    @classmethod
+    def _free_options(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for word in value:
+            name = word.partition("=")[0]
+            if not re.fullmatch(r"--[a-z][a-z0-9-]*", name):
+                raise ValueError(f"{word!r} is one word; write it as `--option=value`")
+            if name in OWN_SBATCH:
+                raise ValueError(f"{word!r} is set by llmctl itself; leave it out")
+            if any(character in word for character in "\n\r\0"):
+                raise ValueError(f"{word!r} holds a line end")
+        return value
+
+
+OWN_SBATCH = (
+    "--job-name", "--nodes", "--nodelist", "--nodefile", "--ntasks", "--ntasks-per-node", "--output", "--error",
+    "--chdir", "--signal", "--requeue", "--no-requeue", "--parsable", "--partition", "--account", "--qos", "--time",
+    "--gres", "--open-mode", "--export", "--export-file", "--array", "--wrap", "--wait", "--test-only", "--no-kill",
+)  # fmt: skip
+"""Options that a run sets, or cannot live with."""
+
+
 class Launch(Section):
     """How it is started."""
 
-    backend: Literal["local", "ssh", "pdsh"] = "ssh"
+    backend: Literal["local", "ssh", "pdsh", "slurm"] = "ssh"
     launcher: Literal["torchrun", "deepspeed"] = "torchrun"
     retries: int = Field(default=0, ge=0)
     """How often a run is started again by itself from its last good checkpoint."""
@@ -139,6 +184,7 @@ class Launch(Section):
     """A shell line that is run on the launcher when a run has ended or hangs."""
     when_busy: Literal["refuse", "wait"] | None = None
     """What becomes of a start whose devices are in use; without it accelerators are refused, and a CPU is shared."""
+    slurm: Slurm | None = None
 
 
 class Model(Section):
@@ -256,13 +302,16 @@ def contradictions(values: Mapping[str, Any]) -> list[tuple[str, str]]:
             if cluster.get(key)
         ]
     else:
-        if bool(cluster.get("nodes")) == bool(cluster.get("hostfile")):
-            found.append(("cluster", "give exactly one of `nodes` and `hostfile`"))
+        count = backend == "slurm" and _block(launch, "slurm").get("nodes")
+        if sum(map(bool, (cluster.get("nodes"), cluster.get("hostfile"), count))) != 1:
+            also = ", or launch.slurm.nodes" if backend == "slurm" else ""
+            found.append(("cluster", f"give exactly one of `nodes` and `hostfile`{also}"))
         if cluster.get("workdir") is None:
             found.append(("cluster.workdir", f"is needed by the {backend} backend"))
     if backend == "pdsh" and launch.get("launcher", Launch().launcher) != "deepspeed":
         found.append(("launch.launcher", "pdsh is DeepSpeed's own multi-node path; use `launcher: deepspeed`"))
     found += _retry_contradictions(launch, backend)
+    found += _slurm_contradictions(launch, backend)
     found += _container_contradictions(_block(cluster, "container"))
     found += _device_contradictions(cluster)
     if (model.get("path") is None) == (model.get("init") is None):
@@ -280,6 +329,8 @@ def contradictions(values: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _retry_contradictions(launch: Mapping[str, Any], backend: Any) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
+    if launch.get("retries") and backend == "slurm":
+        found.append(("launch.retries", "Slurm itself starts a run again when a node fails; leave it out"))
     if launch.get("spares") and backend in ("local", "slurm"):
         who = "this machine alone" if backend == "local" else "the nodes that Slurm gives"
         found.append(("launch.spares", f"the {backend} backend runs on {who}; leave it out"))
@@ -288,6 +339,14 @@ def _retry_contradictions(launch: Mapping[str, Any], backend: Any) -> list[tuple
     if launch.get("elastic") and (launch.get("launcher", Launch().launcher) != "torchrun" or backend == "slurm"):
         found.append(("launch.elastic", "is torchrun's own; use `launcher: torchrun` on local or ssh"))
     return found
+
+
+def _slurm_contradictions(launch: Mapping[str, Any], backend: Any) -> list[tuple[str, str]]:
+    if backend != "slurm":
+        return [("launch.slurm", "is for `backend: slurm`; leave it out")] if launch.get("slurm") else []
+    if launch.get("when_busy"):
+        return [("launch.when_busy", "Slurm gives the devices and has its own queue; leave it out")]
+    return []
 
 
 def _device_contradictions(cluster: Mapping[str, Any]) -> list[tuple[str, str]]:
