@@ -43,18 +43,27 @@ def held(job: Job, transports: Mapping[str, Transport], nodes: Sequence[str]) ->
 
 
 def bring(
-    job: Job, step: int, files: Sequence[str], source: Transport, target: Transport, tell: Callable[[str], None]
+    job: Job,
+    step: int,
+    files: Sequence[str],
+    source: Transport,
+    target: Transport,
+    *,
+    through: Path,
+    tell: Callable[[str], None],
 ) -> None:
-    """Copy a checkpoint with these files and its marker from one node to another, through this machine. Raises
-    NodeError; nothing half-done is then left."""
+    """Copy a checkpoint with these files and its marker from one node to another, a file at a time by way of the folder
+    `through` on this machine. Raises NodeError; nothing half-done is then left."""
     where = f"{job.run_dir}/output/checkpoint-{step}"
     aside = f"{where}.{job.run_id}.partial"
     names = [*files, "llmctl_checkpoint.json"]
-    tell(f"{target.node.name}: copying checkpoint-{step} of {source.node.name}, {len(names)} files")
-    with tempfile.TemporaryDirectory(prefix="llmctl-checkpoint-") as folder:
+    with tempfile.TemporaryDirectory(dir=through, prefix=".checkpoint-") as folder:
         try:
-            for number, name in enumerate(dict.fromkeys(names)):
-                local = Path(folder) / str(number)
+            for number, name in enumerate(dict.fromkeys(names), start=1):
+                tell(
+                    f"{target.node.name}: copying checkpoint-{step} of {source.node.name}, {number}/{len(names)} {name}"
+                )
+                local = Path(folder) / "file"
                 source.get(f"{where}/{_inside(name, source)}", local)
                 target.put({f"{aside}/{name}": local})
                 local.unlink()

@@ -20,6 +20,7 @@ from llmctl.workflows.ending import conclude
 from llmctl.workflows.follow import GRACE, Follower, Patience
 from llmctl.workflows.leftover import end_leftover
 from llmctl.workflows.live import Live, opened
+from llmctl.workflows.notifying import notify_aside
 from llmctl.workflows.restarting import restart
 from llmctl.workflows.watching import Ending, Watcher
 
@@ -78,7 +79,14 @@ def _follow(live: Live, watcher: Watcher, recent: Sequence[NodeReport]) -> Endin
         if begun is not None:
             watcher.note(f"torchrun replaced a lost rank: {begun.line()}")
 
-    follower = Follower(live, watcher, patience, progress=progress, restarted=restarted)
+    follower = Follower(
+        live,
+        watcher,
+        patience,
+        progress=progress,
+        restarted=restarted,
+        stalled=lambda: notify_aside(live.folder, "stalled", watcher),
+    )
     for report in recent:
         follower.know(report)
     ending = follower.run()

@@ -70,7 +70,15 @@ class Restoring:
         for name, source in copies.items():
             if restore is not None and restore.step not in seen[name]:  # it is there on a shared file system
                 files = self.found[source][restore.step].files
-                bring(live.job, restore.step, files, live.transports[source], live.transports[name], self.watcher.note)
+                bring(
+                    live.job,
+                    restore.step,
+                    files,
+                    live.transports[source],
+                    live.transports[name],
+                    through=live.folder.root,
+                    tell=self.watcher.note,
+                )
         self._bring_records()
 
     def _set_aside(self, name: str, step: int) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -108,7 +110,8 @@ def test_an_error_of_the_job_and_one_too_many_are_not_retried(pair: Lab, tmp_pat
 
 
 def test_a_rank_that_hangs_is_told_and_retried(pair: Lab, tmp_path: Path) -> None:
-    run = Drill(pair, tmp_path, steps=60, sections={"launch": {"retries": 1, "stall": 4}})
+    notify = f"echo $LLMCTL_NOTIFY_EVENT >> {tmp_path}/events"
+    run = Drill(pair, tmp_path, steps=60, sections={"launch": {"retries": 1, "stall": 4, "notify": notify}})
     started = run.start()
     run.until_step(12)
     run.order(1, "hang")
@@ -116,6 +119,7 @@ def test_a_rank_that_hangs_is_told_and_retried(pair: Lab, tmp_path: Path) -> Non
     assert "does a rank hang? (launch.stall)" in run.text
     first, _ = attempts(run)
     assert first["reason"] == "collective_timeout"
+    assert (tmp_path / "events").read_text().split() == ["stalled", "ended"]
 
 
 def test_a_run_outlives_a_launcher_without_network(pair: Lab, tmp_path: Path) -> None:
@@ -135,20 +139,41 @@ def test_a_run_outlives_a_launcher_without_network(pair: Lab, tmp_path: Path) ->
     assert len(attempts(run)) == 1
 
 
-def test_a_rebooted_node_takes_part_again_and_a_cancel_ends_the_waiting(pair: Lab, tmp_path: Path) -> None:
+def test_a_restart_outlives_its_launcher_and_waits_for_a_rebooted_node(pair: Lab, tmp_path: Path) -> None:
     run = Drill(pair, tmp_path, sections={"launch": {"retries": 1}})
     started = run.start()
     run.until_step(12)
     pair.crash(pair.nodes[1])
     started.until("waiting for node2 to come back", 90)
-    pair.restart(pair.nodes[1])
-    until("the second attempt", lambda: len(attempts(run)) == 2, 60)
-    again = attempts(run)[1]
-    assert again["nodes"] == ["node1", "node2"]
-    assert again["from_step"] >= 5
-    run.until_step(again["from_step"] + 7)
-    llmctl("cancel", run.run, env=pair.env, code=0)
-    assert started.wait(60) == 130, run.text
+    started.process.kill()
+    started.process.wait()
+    assert run.manifest["state"] == "STAGING"
+    words = [sys.executable, "-m", "llmctl", "keep", str(run.run)]
+    with (tmp_path / "keeper.out").open("w") as output, subprocess.Popen(words, env=pair.env, stdout=output) as keeper:
+        until("it waits again", lambda: "waiting for node2" in (tmp_path / "keeper.out").read_text(), 60)
+        pair.restart(pair.nodes[1])
+        until("the second attempt", lambda: len(attempts(run)) == 2, 60)
+        again = attempts(run)[1]
+        assert again["nodes"] == ["node1", "node2"]
+        assert again["from_step"] >= 5
+        until("steps", lambda: max(run.records(), default=0) > again["from_step"] + 7, 60)
+        llmctl("cancel", run.run, env=pair.env, code=0)
+        assert keeper.wait(60) == 0
+    assert run.manifest["state"] == "CANCELLED"
+    assert run.left() == []
+
+
+def test_a_cancel_ends_the_waiting_for_a_lost_node(pair: Lab, tmp_path: Path) -> None:
+    run = Drill(pair, tmp_path, sections={"launch": {"retries": 1}})
+    started = run.start()
+    run.until_step(7)
+    pair.crash(pair.nodes[1])
+    try:
+        started.until("waiting for node2 to come back", 90)
+        llmctl("cancel", run.run, env=pair.env, code=5)
+        assert started.wait(60) == 130, run.text
+    finally:
+        pair.restart(pair.nodes[1])
     assert run.left() == []
 
 
