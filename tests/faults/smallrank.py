@@ -225,7 +225,7 @@ def rank(path: str) -> int:
 
     folder = ranklog.redirect()
     if tell := os.environ.get("SMALLRANK_TELL"):
-        here = {"argv": sys.argv[1:], "cwd": str(Path.cwd()), "environ": dict(os.environ)}
+        here = {"argv": sys.argv, "cwd": str(Path.cwd()), "environ": dict(os.environ)}
         Path(tell + os.environ["RANK"]).write_text(json.dumps(here), encoding="utf-8")
     try:
         train(path)
