@@ -90,11 +90,10 @@
     button.type = "button";
     button.textContent = words.reset;
     make(false);
-    const whole = { min: plot.scales.x.min, max: plot.scales.x.max };
     const one = {
       redraw: () => plot.redraw(),
       fit: () => plot.setSize({ width: figure.clientWidth, height: HEIGHT }),
-      reset: () => plot.setScale("x", whole),
+      reset: () => plot.setData(data),
     };
     button.addEventListener("click", () => live.forEach((each) => each.reset()));
     live.push(one);
