@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from llmctl.launch import supervised
+from llmctl.launch.slurm import SlurmBackend
 from llmctl.launch.supervised import Job, NodeReport
 from llmctl.remote.fanout import Outcome
 from llmctl.remote.transport import Transport
@@ -28,7 +29,7 @@ class Backend(Protocol):
 
     def cancel(self, job: Job, transports: Mapping[str, Transport], grace: float) -> list[Outcome[str, int]]: ...
 
-    def failure_in(self, line: str) -> str | None:
+    def failure_in(self, line: str, /) -> str | None:
         """What a line of the launcher's own log tells of a failure elsewhere; None for any other line."""
 
 
@@ -74,4 +75,5 @@ BACKENDS: dict[str, Backend] = {
     "ssh": Supervised(),
     # pdsh waits for the other nodes when one has failed; its message is the first sign.
     "pdsh": Supervised(first_only=True, complaint=re.compile(r"pdsh@\S+: (\S+): ssh exited with exit code (\d+)")),
+    "slurm": SlurmBackend(),
 }

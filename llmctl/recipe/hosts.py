@@ -96,10 +96,13 @@ def parse_hostfile(text: str, source: str) -> tuple[Node, ...]:
 
 
 def recipe_nodes(recipe: Recipe, folder: Path) -> tuple[Node, ...]:
-    """The nodes that a recipe names, each with its slots; `localhost` for the local backend."""
-    cluster = recipe.cluster
+    """The nodes that a recipe names, each with its slots; `localhost` for the local backend, places named `task0` and
+    so on for nodes that Slurm chooses."""
+    cluster, slurm = recipe.cluster, recipe.launch.slurm
     if recipe.launch.backend == "local":
         nodes: tuple[Node, ...] = (Node(name="localhost", address="127.0.0.1"),)
+    elif recipe.launch.backend == "slurm" and slurm and slurm.nodes:
+        nodes = tuple(Node(name=f"task{number}") for number in range(slurm.nodes))
     elif cluster.hostfile:
         nodes = read_hostfile(folder / cluster.hostfile)
     else:

@@ -18,7 +18,10 @@ class NodeCommand:
 
 
 def commands(plan: Plan) -> tuple[NodeCommand, ...]:
-    """One command a node, in the order of the ranks; with pdsh the first node's alone."""
+    """One command a node, in the order of the ranks; with pdsh the first node's alone, with Slurm the submission."""
+    if plan.recipe.launch.backend == "slurm":
+        login = (plan.recipe.launch.slurm and plan.recipe.launch.slurm.login) or "localhost"
+        return (NodeCommand(login, f"sh {sh_quote(f'{plan.paths.run_dir}/submit.sh')}"),)
     script = sh_quote(f"{plan.paths.run_dir}/launch.sh")
     nodes = plan.nodes[:1] if plan.recipe.launch.backend == "pdsh" else plan.nodes
     return tuple(NodeCommand(node.name, f"{shell_of(plan.recipe)} {script} {node.rank}") for node in nodes)

@@ -17,6 +17,8 @@ from llmctl.recipe.load import dump_recipe
 from llmctl.recipe.schema import Recipe
 from llmctl.render.container import container_files, container_values
 from llmctl.render.deepspeed import ds_config
+from llmctl.render.slurm import FILES as SLURM_FILES
+from llmctl.render.slurm import slurm_values
 from llmctl.resources import data_dir
 from llmctl.run.plan import Plan
 
@@ -30,6 +32,7 @@ def render(plan: Plan) -> dict[str, str]:
     pdsh = plan.recipe.launch.backend == "pdsh"
     names = ["hostfile", "env.sh", "enter.sh", "launch.sh", *container_files(container)]
     names += ["rank.sh", "deepspeed_env"] if pdsh and container is None else []
+    names += SLURM_FILES if plan.recipe.launch.backend == "slurm" else ()
     values = _values(plan)
     files = {"recipe.yaml": dump_recipe(plan.recipe)}
     deepspeed = ds_config(plan)
@@ -134,6 +137,7 @@ def _values(plan: Plan) -> dict[str, Any]:
         "script": "launch.sh",
         "pdsh": plan.recipe.launch.backend == "pdsh",
         **container_values(plan),
+        **_master(plan),
         "shell": shell_of(plan.recipe),
         **_activation(plan.recipe),
         "environment": {"LLMCTL_RUN_ID": plan.run_id} | _visible(plan.recipe) | environment(plan.recipe),
@@ -149,6 +153,14 @@ def _values(plan: Plan) -> dict[str, Any]:
 def _bracketed(address: str) -> str:
     """An IPv6 address as it stands before a port."""
     return f"[{address}]" if ":" in address else address
+
+
+def _master(plan: Plan) -> dict[str, Any]:
+    """Where the ranks meet, as shell words; with Slurm only the job knows it."""
+    if plan.recipe.launch.backend != "slurm":
+        return {"master_addr": sh_quote(plan.master_addr), "master_port": plan.master_port}
+    place = {"master_addr": '"$LLMCTL_MASTER_ADDR"', "master_port": '"$LLMCTL_MASTER_PORT"'}
+    return {**place, **slurm_values(plan)}
 
 
 def _activation(recipe: Recipe) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def wanted(plan: Plan) -> dict[str, tuple[int, ...]]:
     """The device numbers that a run uses by node; empty for one that leases nothing."""
     recipe = plan.recipe
     accelerator = DEVICES[recipe.cluster.device].collective != "gloo"
-    if not (accelerator or recipe.launch.when_busy):
+    if recipe.launch.backend == "slurm" or not (accelerator or recipe.launch.when_busy):  # Slurm gives them itself
         return {}
     return {node.name: recipe.cluster.devices or tuple(range(node.slots)) for node in plan.nodes}
 

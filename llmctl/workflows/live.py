@@ -10,10 +10,11 @@ from typing import Any, Protocol
 from llmctl.errors import LlmctlError, ManyNodeErrors
 from llmctl.launch.backends import BACKENDS, Backend
 from llmctl.launch.supervised import Job
-from llmctl.recipe.hosts import Node
+from llmctl.recipe.hosts import Node, parse_nodes
 from llmctl.remote.connect import connect, connect_all
 from llmctl.remote.fanout import Outcome
 from llmctl.remote.local import LocalTransport
+from llmctl.remote.through import seats
 from llmctl.remote.transport import Transport
 from llmctl.run.folder import RunFolder
 from llmctl.workflows.manifest import read_job
@@ -31,12 +32,19 @@ class Live:
     login: Mapping[str, Any]
     """`user` and `port` of the recipe."""
     local: bool
-    """Its one node is this machine."""
+    """It is reached on this machine: its one node, or the Slurm that has its nodes."""
 
     def reconnect(self, name: str) -> Transport:
         """A new connection to a node of the run."""
         (node,) = (node for node in self.nodes if node.name == name)
-        return LocalTransport(node) if self.local else connect(node, user=self.login["user"], port=self.login["port"])
+        if self.local:
+            return LocalTransport(node)
+        if before := self.login.get("through"):
+            return seats(self._connect(machine(before)), [node])[name]
+        return self._connect(node)
+
+    def _connect(self, node: Node) -> Transport:
+        return connect(node, user=self.login["user"], port=self.login["port"])
 
     def reached(self, name: str) -> Transport:
         """The connection to a node of the run, made anew when there is none."""
@@ -70,11 +78,11 @@ def opened(folder: RunFolder, connecting: Connecting = connect_all) -> Iterator[
     job, nodes, manifest = read_job(folder)
     errors: dict[str, LlmctlError] = {}
     transports: dict[str, Transport] = {}
-    local = manifest["backend"] == "local"
+    local = reached_here(manifest["backend"], manifest["login"])
     if local:
         transports = {node.name: LocalTransport(node) for node in nodes}
     else:
-        for outcome in connecting(nodes, user=manifest["login"]["user"], port=manifest["login"]["port"]):
+        for outcome in _reach(nodes, manifest["login"], connecting):
             if outcome.value is not None:
                 transports[outcome.item.name] = outcome.value
             elif outcome.error is not None:
@@ -98,7 +106,7 @@ def open_all(nodes: Sequence[Node], login: Mapping[str, Any], *, local: bool) ->
     """Connections to all nodes by name. Raises ManyNodeErrors when any cannot be reached; none is then left open."""
     if local:
         return {node.name: LocalTransport(node) for node in nodes}
-    outcomes = connect_all(nodes, user=login["user"], port=login["port"])
+    outcomes = _reach(nodes, login, connect_all)
     errors = [outcome.error for outcome in outcomes if outcome.error]
     opened = {outcome.item.name: outcome.value for outcome in outcomes if outcome.value}
     if errors:
@@ -106,3 +114,24 @@ def open_all(nodes: Sequence[Node], login: Mapping[str, Any], *, local: bool) ->
             transport.close()
         raise ManyNodeErrors(errors, what=f"{len(errors)} of {len(nodes)} nodes cannot be used")
     return opened
+
+
+def reached_here(backend: str, login: Mapping[str, Any]) -> bool:
+    """Whether nothing has to be connected to for a run."""
+    return backend == "local" or (backend == "slurm" and not login.get("through"))
+
+
+def machine(text: str) -> Node:
+    """The machine that `launch.slurm.login` names."""
+    return parse_nodes([text])[0]
+
+
+def _reach(nodes: Sequence[Node], login: Mapping[str, Any], connecting: Connecting) -> list[Outcome[Node, Transport]]:
+    user, port = login["user"], login["port"]
+    if not login.get("through"):
+        return connecting(nodes, user=user, port=port)
+    (before,) = connecting([machine(login["through"])], user=user, port=port)
+    if before.value is None:
+        return [Outcome(node, error=before.error) for node in nodes]
+    found = seats(before.value, nodes)
+    return [Outcome(node, value=found[node.name]) for node in nodes]

@@ -21,6 +21,7 @@ from llmctl.workflows.leases import wanted as leased_devices
 
 if TYPE_CHECKING:
     from llmctl.checks.facts import Finding
+    from llmctl.recipe.schema import Recipe
     from llmctl.workflows.render import Draft
 
 SCHEMA = 1
@@ -43,7 +44,7 @@ def first_manifest(draft: Draft, job: Job, *, sets: Sequence[str], allowed: Sequ
         "nodes": [asdict(node) for node in draft.nodes],
         "launch": recipe.launch.model_dump(mode="json"),
         "spares": [asdict(node) for node in draft.spares],
-        "login": {"user": recipe.cluster.user, "port": recipe.cluster.port},
+        "login": login_of(recipe),
         "job": asdict(job),
         "devices": {node: list(numbers) for node, numbers in leased_devices(draft.plan).items()},
         "world_size": draft.plan.world_size,
@@ -58,6 +59,12 @@ def first_manifest(draft: Draft, job: Job, *, sets: Sequence[str], allowed: Sequ
         "allowed_findings": [{"code": finding.code, "title": finding.title} for finding in allowed],
         "output": f"{job.nodes[0]}:{draft.plan.paths.run_dir}/output",
     }
+
+
+def login_of(recipe: Recipe) -> dict[str, Any]:
+    """How the nodes are logged in to: user, port, and the machine `through` which alone Slurm is reached."""
+    slurm = recipe.launch.slurm
+    return {"user": recipe.cluster.user, "port": recipe.cluster.port, "through": slurm.login if slurm else None}
 
 
 def note_state(folder: RunFolder, state: State, **values: Any) -> None:

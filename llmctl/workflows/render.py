@@ -85,7 +85,7 @@ def draft(
         interfaces=interfaces,
         master_port=master_port,
         python=sys.executable if recipe.launch.backend == "local" and not recipe.cluster.container else None,
-        resume=resume,
+        resume=resume or recipe.launch.backend == "slurm",  # Slurm itself may start it again
     )
     return Draft(loaded=loaded, nodes=nodes, inputs=inputs, plan=plan, spares=spares)
 

@@ -28,8 +28,8 @@ from llmctl.run.states import State
 from llmctl.workflows import leases
 from llmctl.workflows.check import CheckResult
 from llmctl.workflows.follow import GRACE
-from llmctl.workflows.live import Live, open_all
-from llmctl.workflows.manifest import first_manifest, note_state, read_job
+from llmctl.workflows.live import Live, open_all, reached_here
+from llmctl.workflows.manifest import first_manifest, login_of, note_state, read_job
 from llmctl.workflows.render import Draft, draft, meeting_place
 from llmctl.workflows.starting import Teller, bring_up, cargo_of, found_on, job_of, pass_gate, write_down
 
@@ -63,8 +63,8 @@ def begin(request: RunRequest, teller: Teller) -> Live:
             hint=f"llmctl render {request.source} shows the files; docs/devices.md says what runs where",
         )
     teller.step(f"connecting to {', '.join(node.name for node in planned.nodes)}")
-    login = {"user": recipe.cluster.user, "port": recipe.cluster.port}
-    transports = open_all(planned.nodes, login, local=recipe.launch.backend == "local")
+    login = login_of(recipe)
+    transports = open_all(planned.nodes, login, local=reached_here(recipe.launch.backend, login))
     live: Live | None = None
     try:
         _tell_absent(planned.spares, login, teller)
@@ -73,7 +73,7 @@ def begin(request: RunRequest, teller: Teller) -> Live:
         with leases.held(planned.plan, transports, teller.step):
             checked = pass_gate(planned, transports, request.allow_drift, teller)
             planned = work_out(request, run_id=planned.plan.run_id, **found_on(planned, checked))
-            if len(planned.nodes) > 1:
+            if len(planned.nodes) > 1 and recipe.launch.backend != "slurm":
                 teller.step(meeting_place(planned.plan))
             live = _live(request, planned, transports, login)
             try:
@@ -109,7 +109,7 @@ def _assert_over(folder: RunFolder, transports: Mapping[str, Transport]) -> None
     backend = BACKENDS[manifest["backend"]]
     known = {node: transport for node, transport in transports.items() if node in job.nodes}
     told = [outcome.value for outcome in backend.status(job, known) if outcome.value]
-    running = [report.node for report in told if report.state is State.RUNNING]
+    running = [report.node for report in told if report.state in (State.PENDING, State.RUNNING)]
     if running:
         raise UsageError(
             f"{folder.run_id} is still running on {', '.join(running)}",
@@ -146,7 +146,7 @@ def _live(request: RunRequest, planned: Draft, transports: dict[str, Transport],
         nodes=planned.nodes,
         transports=transports,
         login=login,
-        local=backend == "local",
+        local=reached_here(backend, login),
     )
 
 

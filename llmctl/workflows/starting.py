@@ -19,6 +19,7 @@ from llmctl.run.folder import RunFolder, write_json
 from llmctl.workflows.check import CheckResult, check_nodes, question_of
 from llmctl.workflows.live import Live
 from llmctl.workflows.render import Draft
+from llmctl.workflows.slurm_gate import allocated
 
 
 class Teller(Protocol):
@@ -37,7 +38,14 @@ def pass_gate(
     """Check the nodes of a run. Raises BlockedError for findings whose codes are not `allowed`, ManyNodeErrors when not
     all nodes could be checked."""
     teller.step("checking the nodes")
-    checked = check_nodes(planned.nodes, transports, question_of(planned), recipe=planned.loaded.recipe)
+    question, recipe = question_of(planned), planned.loaded.recipe
+    if recipe.launch.backend == "slurm":
+        with allocated(planned, transports, teller.step) as steps:
+            if not steps:
+                return CheckResult(question=question, nodes=planned.nodes, facts=(), findings=())
+            checked = check_nodes(planned.nodes, steps, question, recipe=recipe)
+    else:
+        checked = check_nodes(planned.nodes, transports, question, recipe=recipe)
     if checked.interrupted:
         raise KeyboardInterrupt
     if checked.errors:

@@ -1,0 +1,175 @@
+"""The verbs through Slurm: a batch job whose steps are the supervisors. Nothing but the login machine is spoken to;
+what the nodes tell lies in the run folder, which all of them share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from llmctl.errors import NodeError
+from llmctl.launch.slurm_state import SlurmJob, is_fresh, judge, read_jobcomp, read_sacct, read_scontrol
+from llmctl.launch.supervised import TAIL, Job, NodeReport, call, poll
+from llmctl.quoting import sh_quote
+from llmctl.remote.fanout import Outcome, fan_out
+from llmctl.remote.transport import Transport
+from llmctl.run.states import State
+
+NUMBER = "slurm.job"
+"""The file of the run folder that holds the number of its newest job."""
+ENDING = 60.0
+"""Seconds, beyond the grace, in which Slurm has to end a job; KillWait is 30 of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlurmBackend:
+    """A batch job with a supervisor a node. `transports` all lead to the login machine, one under each node's name."""
+
+    def starters(self, job: Job) -> tuple[str, ...]:
+        """All nodes: each has a supervisor."""
+        return job.nodes
+
+    def submit(self, job: Job, transports: Mapping[str, Transport]) -> list[Outcome[str, int]]:
+        """Hand the batch script to Slurm; each outcome is the number of the job."""
+        first = job.nodes[0]
+
+        def one(node: str) -> int:
+            done = transports[node].run(f"cd {sh_quote(job.run_dir)} && sh submit.sh")
+            number = done.stdout.strip().partition(";")[0]
+            if not done.ok or not number.isdigit():
+                raise NodeError(
+                    "Slurm does not take the job",
+                    where=node,
+                    why=(done.stderr.strip().splitlines() or [f"sbatch ended with {done.code}"])[-1],
+                    hint="launch.slurm holds what is asked of it; submit.sh in the run folder is the command",
+                )
+            return int(number)
+
+        (outcome,) = fan_out([first], one)
+        return [Outcome(node, value=outcome.value, error=outcome.error) for node in job.nodes]
+
+    def status(self, job: Job, transports: Mapping[str, Transport]) -> list[Outcome[str, NodeReport]]:
+        """Every node's state; None where no job was submitted."""
+
+        def one(node: str) -> NodeReport:
+            if node not in transports:
+                raise NodeError("the login machine was not reached", where=node, hint="launch.slurm.login names it")
+            return self._told(job, transports[node], {}, TAIL)
+
+        return fan_out(job.nodes, one)
+
+    def logs(self, job: Job, transport: Transport, offsets: Mapping[str, int]) -> NodeReport:
+        """What a node's files hold behind `offsets`, with its state."""
+        return self._told(job, transport, offsets, None)
+
+    def cancel(self, job: Job, transports: Mapping[str, Transport], grace: float) -> list[Outcome[str, int]]:
+        """End the run's job and no other; each outcome is how many processes its supervisor ended. A node that does not
+        tell that nothing is left is a NodeError."""
+        reached = [node for node in job.nodes if node in transports]
+        if not reached:
+            return []
+        login = transports[reached[0]]
+        number = _number(job, login)
+        if number is None:
+            return [Outcome(node, value=0) for node in reached]
+        before = {node: _noted(job, transports[node]) for node in reached}
+        _end(job, number, login, grace)
+
+        def one(node: str) -> int:
+            after = _noted(job, transports[node])
+            if after.report.state is State.RUNNING:
+                raise NodeError(
+                    "it did not tell that nothing of the run is left",
+                    where=node,
+                    why=f"its supervisor wrote down no end before Slurm's job {number} ended",
+                    hint=f"Slurm ends what is left of a job when the node is back: scontrol show node {node}",
+                )
+            if after.left:
+                raise NodeError(
+                    f"{len(after.left)} processes cannot be ended", where=node, why=f"pids {list(after.left)}"
+                )
+            return after.ended if before[node].report.state is State.RUNNING else 0
+
+        return fan_out(reached, one)
+
+    def failure_in(self, _line: str) -> str | None:
+        """Nothing: Slurm itself ends the others when one fails."""
+        return None
+
+    def _told(self, job: Job, login: Transport, offsets: Mapping[str, int], tail: int | None) -> NodeReport:
+        report = poll(job, login, offsets, tail, elsewhere=True)
+        if is_fresh(report):
+            return _without_end(report)
+        number = _number(job, login)
+        if number is None:
+            return report
+        found = look(number, login)
+        if found is not None and found.held_back and report.node == job.nodes[0]:
+            login.run(f"scontrol update JobId={number} StartTime=now")
+        return judge(report, found, first=report.node == job.nodes[0])
+
+
+def look(number: int, login: Transport) -> SlurmJob | None:
+    """A job as Slurm knows it: from the controller, then accounting, then the file of ended jobs. None where it is
+    forgotten. Raises NodeError when Slurm does not answer."""
+    asked = login.run(f"scontrol show job -o {number}")
+    if asked.ok:
+        return read_scontrol(asked.stdout)
+    if "Invalid job id" not in asked.stderr:
+        why = (asked.stderr.strip().splitlines() or [f"exit code {asked.code}"])[-1]
+        raise NodeError("Slurm gives no answer", where=login.node.name, why=why, hint="scontrol ping")
+    accounted = login.run(f"sacct -nPX -j {number} -o State,ExitCode,NodeList")
+    if accounted.ok and (found := read_sacct(accounted.stdout)):
+        return found
+    file = "$(scontrol show config | sed -n 's/^JobCompLoc *= *//p')"
+    return read_jobcomp(login.run(f'grep -- "^JobId={number} " "{file}"').stdout)
+
+
+@dataclass(frozen=True)
+class _Noted:
+    """How a node's part ended, as it wrote it down."""
+
+    report: NodeReport
+    ended: int = 0
+    left: Sequence[int] = ()
+
+
+def _noted(job: Job, login: Transport) -> _Noted:
+    report = poll(job, login, {}, 0, elsewhere=True)
+    told = call(login, job, "noted", job.run_dir, login.node.name)["ended"] or {}
+    return _Noted(report, int(told.get("ended", 0)), tuple(told.get("left", ())))
+
+
+def _without_end(report: NodeReport) -> NodeReport:
+    """A run that runs: what a rank wrote of an error is no end as long as Slurm may start it again."""
+    return judge(report, SlurmJob(state="RUNNING"), first=False)
+
+
+def _number(job: Job, login: Transport) -> int | None:
+    """The number of the run's newest job; None where none was submitted."""
+    told = login.run(f"cat {sh_quote(f'{job.run_dir}/{NUMBER}')} 2>/dev/null").stdout.strip().partition(";")[0]
+    return int(told) if told.isdigit() else None
+
+
+def _end(job: Job, number: int, login: Transport, grace: float) -> None:
+    """End a job that has not ended, and wait until Slurm has no process of it any more. Raises NodeError."""
+    deadline = time.monotonic() + grace + ENDING
+    asked = False
+    while True:
+        found = look(number, login)
+        if found is None or found.ended is not None:
+            return
+        if not asked:
+            # Numbers begin anew some day: the name makes sure that it is this run's.
+            done = login.run(f"scancel --name={sh_quote(job.run_id)} {number}")
+            if not done.ok:
+                raise NodeError("Slurm does not end the job", where=login.node.name, why=done.stderr.strip())
+            asked = True
+        if time.monotonic() > deadline:
+            raise NodeError(
+                f"Slurm has not ended job {number} within {grace + ENDING:.0f} s",
+                where=login.node.name,
+                why=f"it is {found.state}",
+                hint=f"scontrol show job {number}",
+            )
+        time.sleep(0.3)
