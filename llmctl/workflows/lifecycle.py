@@ -19,11 +19,14 @@ from llmctl.workflows.watching import Watcher
 
 def cancel(given: str, *, runs: Path | None, watcher: Watcher) -> tuple[RunFolder, list[Outcome[str, int]]]:
     """End a run on all its nodes. Each outcome is how many processes were ended; a node that was not reached is an
-    error, and the run then keeps its state. A run that was lost or failed may still have processes. Raises UsageError
-    for a run that has ended otherwise."""
+    error, and the run then keeps its state. A run that was lost or failed may still have processes, as may nodes that
+    it lost before it went on without them. Raises UsageError for a run that has ended otherwise."""
     folder = find_run(given, runs_folder(runs))
-    known = State(folder.read_manifest()["state"])
+    manifest = folder.read_manifest()
+    known = State(manifest["state"])
     if known in (State.SUCCEEDED, State.CANCELLED):
+        if manifest.get("leftover"):
+            return folder, end_leftover(folder)
         raise UsageError(f"{folder.run_id} has ended: {known}", hint="llmctl ps")
     folder.update_manifest(cancel_asked=time.time())  # whoever is starting it again stops
     with opened(folder) as (live, errors):

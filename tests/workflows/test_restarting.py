@@ -46,7 +46,7 @@ def records(run: Drill) -> list[dict[str, Any]]:
 
 def test_spares_take_the_places_of_lost_nodes_the_first_one_too(four: Lab, tmp_path: Path) -> None:
     launch = {"retries": 2, "spares": ["node3", "node4"]}
-    run = Drill(four, tmp_path, steps=700, sections={"launch": launch})
+    run = Drill(four, tmp_path, steps=150, sections={"launch": launch})
     started = run.start()
     run.until_step(12)
     four.crash(four.nodes[1])
@@ -64,12 +64,17 @@ def test_spares_take_the_places_of_lost_nodes_the_first_one_too(four: Lab, tmp_p
         assert attempt["from_step"] >= 5
         assert attempt["from_step"] % 5 == 0
     assert "retry 1 of 2, node3 in the place of node2" in run.text
-    assert f"SUCCEEDED: {run.run.name}, 700 steps" in run.text
+    assert f"SUCCEEDED: {run.run.name}, 150 steps" in run.text
     assert [node["name"] for node in run.manifest["nodes"]] == ["node4", "node3"]
     assert [node["name"] for node in run.manifest["leftover"]] == ["node2", "node1"]
+    four.restart(four.nodes[1])
+    done = llmctl("cancel", run.run, env=four.env, code=5)  # node1 is still away
+    assert "node2: 0 processes ended" in done.stdout
+    assert run.manifest["state"] == "SUCCEEDED"
+    assert [node["name"] for node in run.manifest["leftover"]] == ["node1"]
     starts = [record["resumed_from_step"] for record in records(run) if record["record"] == "run"]
     assert starts == [0, second["from_step"], third["from_step"]]
-    assert {record["step"] for record in records(run) if record["record"] == "step"} == set(range(1, 701))
+    assert {record["step"] for record in records(run) if record["record"] == "step"} == set(range(1, 151))
 
 
 def test_a_killed_rank_is_started_again_on_the_same_nodes(pair: Lab, tmp_path: Path) -> None:
