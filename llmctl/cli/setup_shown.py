@@ -25,6 +25,8 @@ def as_json(result: Setup) -> dict[str, Any]:
             {"package": each.package, "values": {value: list(nodes) for value, nodes in each.values.items()}}
             for each in result.differences
         ],
+        "promised_logins": result.promised,
+        "interrupted": result.interrupted,
         "exit_code": int(result.exit_code),
     }
 
@@ -75,9 +77,9 @@ def as_text(result: Setup, removed: bool) -> str:
             )
         lines += [f"  unfit: {text}" for text in member.problems]
         lines += [f"  note: {text}" for text in member.notes]
-    if result.logins:
+    if result.promised:
         good = sum(login.error is None for login in result.logins)
-        lines.append(f"{good} of {len(result.logins)} logins proven by new connections")
+        lines.append(f"{good} of {result.promised} logins proven by new connections")
     lines += _environments(result)
     return "\n".join(lines)
 
@@ -104,6 +106,9 @@ def _row(result: Setup, member: Member, removed: bool) -> str:
     verbs = {"apply": "removed" if removed else "changed", "dry-run": "would change", "check": "not in place"}
     if member.error is not None:
         state = f"FAILED: {member.error.what}"
+    elif result.interrupted and not member.done:
+        part = f"{verbs[result.mode]}, perhaps only in part: {', '.join(member.changes)}"
+        state = f"stopped; {part}" if member.touched else "stopped before anything was changed"
     elif member.changes:
         state = f"{verbs[result.mode]}: {', '.join(member.changes)}"
     else:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from llmctl.errors import LlmctlError, NodeError, UsageError
+from llmctl.errors import Interrupted, LlmctlError, NodeError, UsageError
 from llmctl.remote.delivery import Place, ask
 from llmctl.remote.fanout import fan_out
 from llmctl.remote.inventory import load_inventory, save_inventory
@@ -71,11 +71,22 @@ class Difference:
 
 def environments(members: Sequence[Member], wish: EnvWish, mode: Mode, tell: Callable[[str], None]) -> list[EnvState]:
     """Look at all nodes, and with `apply` make the environment where it is missing or was changed; each node has its
-    own result."""
-    states = {member.name: EnvState(node=member.name) for member in members}
+    own result, also one that Ctrl-C came before."""
+    states = {member.name: EnvState(node=member.name, error=member.error) for member in members}
     good = [member for member in members if member.error is None]
-    for member in members:
-        states[member.name].error = member.error
+    try:
+        _look_and_make(good, states, wish, mode, tell)
+    except KeyboardInterrupt:
+        for state in states.values():
+            if state.error is None and state.state not in ("in place", "made"):
+                hint = "type the same command again: it goes on where it stopped"
+                state.error, state.state = Interrupted("it was stopped", where=state.node, hint=hint), "failed"
+    return list(states.values())
+
+
+def _look_and_make(
+    good: Sequence[Member], states: Mapping[str, EnvState], wish: EnvWish, mode: Mode, tell: Callable[[str], None]
+) -> None:
     told: dict[str, dict[str, Any]] = {}
 
     def look(member: Member) -> None:
@@ -100,7 +111,6 @@ def environments(members: Sequence[Member], wish: EnvWish, mode: Mode, tell: Cal
         whole = [member for member in lacking if states[member.name].error is None]
         paced = _Paced(tell)
         _each(whole, states, lambda member: _make(member, states[member.name], wish, paced))
-    return list(states.values())
 
 
 def differences(states: Sequence[EnvState]) -> list[Difference]:
@@ -215,6 +225,8 @@ def _bring_wheels(
     places = {member.name: _wheels(states[member.name].path) for member in members}
     for arrival in push(wish.source.wheelhouse, nodes, places, Wish(replace=True, tell=step)).arrivals:
         if arrival.error is not None:
+            if isinstance(arrival.error, Interrupted):
+                raise KeyboardInterrupt
             states[arrival.node].error = arrival.error
             states[arrival.node].state = "failed"
 

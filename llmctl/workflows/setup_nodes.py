@@ -8,17 +8,19 @@ from llmctl.errors import NodeError, UsageError
 from llmctl.recipe.hosts import Node
 from llmctl.remote.account import carry_out, clean_up, plan_removal
 from llmctl.remote.connect import resolve
+from llmctl.remote.fanout import let_end
 from llmctl.remote.hostkeys import forget
 from llmctl.remote.hostsettings import remembered
 from llmctl.remote.inventory import Entry, load_inventory, save_inventory
 from llmctl.remote.nodefiles import HOSTS, KEY, read_files
-from llmctl.workflows.setup_env import EnvWish, differences, drop_environment, environments
+from llmctl.workflows.setup_env import EnvState, EnvWish, differences, drop_environment, environments
 from llmctl.workflows.setup_proof import prove
 from llmctl.workflows.setup_result import Setup
 from llmctl.workflows.setup_steps import (
     become_root,
     close,
     each,
+    keep_begun,
     log_in_all,
     look,
     make_node_pair,
@@ -33,8 +35,12 @@ def setup_nodes(nodes: Sequence[Node], wishes: Wishes, environment: EnvWish | No
     """Prepare all nodes at once, and with `environment` make it on all that are prepared; each node has its own result,
     and one that fails does not stop the others.
 
-    Raises UsageError for input that concerns no single node."""
+    Ctrl-C ends it; what was done until then is told. Raises UsageError for input that concerns no single node."""
     members = _members(nodes, wishes)
+    sources = members if wishes.mesh else members[:1]
+    logins: list[Login] = []
+    states: list[EnvState] = []
+    interrupted = False
     try:
         public = own_pair(make=wishes.mode == "apply")
         wishes.progress(f"verifying the host keys of {len(members)} nodes")
@@ -43,15 +49,16 @@ def setup_nodes(nodes: Sequence[Node], wishes: Wishes, environment: EnvWish | No
         log_in_all(members, wishes)
         wishes.progress("looking at the nodes")
         each(members, lambda member: look(member, members[0]))
-        sources = members if wishes.mesh else members[:1]
-        each(sources, lambda member: make_node_pair(member, wishes.mode))
+        each(sources, lambda member: make_node_pair(member, wishes.mode), stop=let_end)
         wishes.progress("writing keys and names")
         write(members, sources, public, wishes)
-        logins: list[Login] = []
         if wishes.mode != "dry-run":
             wishes.progress("proving the logins")
             logins = prove(members, sources)
         states = environments(members, environment, wishes.mode, wishes.progress) if environment else []
+    except KeyboardInterrupt:
+        interrupted = True
+        keep_begun(members)
     finally:
         close(members)
     return Setup(
@@ -60,6 +67,8 @@ def setup_nodes(nodes: Sequence[Node], wishes: Wishes, environment: EnvWish | No
         logins=tuple(logins),
         environments=tuple(states),
         differences=tuple(differences(states)),
+        promised=0 if wishes.mode == "dry-run" else len(members) * (1 + len(sources)),
+        interrupted=interrupted,
     )
 
 
@@ -67,6 +76,7 @@ def remove_nodes(nodes: Sequence[Node], wishes: Wishes) -> Setup:
     """Take away from all nodes exactly what `setup_nodes` added, and forget them."""
     members = _members(nodes, wishes)
     inventory = load_inventory()
+    interrupted = False
     try:
         meet(members, wishes)
         log_in_all(members, wishes)
@@ -75,15 +85,20 @@ def remove_nodes(nodes: Sequence[Node], wishes: Wishes) -> Setup:
             for member in members:  # one after the other: the person may be asked
                 if member.error is None and HOSTS in member.changes:
                     become_root(member, {member.name: ""}, wishes)
-            each(members, lambda member: _remove(member, inventory.get(member.name)))
+            each(members, lambda member: _remove(member, inventory.get(member.name)), stop=let_end)
+    except KeyboardInterrupt:
+        interrupted = True
+        for member in members:
+            if not member.touched:
+                member.changes, member.diffs = [], []
     finally:
         close(members)
     if wishes.mode == "apply":
-        gone = [member for member in members if member.error is None]
+        gone = [member for member in members if member.done]
         save_inventory({name: inventory[name] for name in inventory.keys() - {member.name for member in gone}})
         for member in gone:
             forget(member.target.label)
-    return Setup(mode=wishes.mode, members=tuple(members))
+    return Setup(mode=wishes.mode, members=tuple(members), interrupted=interrupted)
 
 
 def forget_nodes(nodes: Sequence[Node], wishes: Wishes) -> list[str]:
@@ -119,6 +134,7 @@ def _plan_to_remove(member: Member, entry: Entry | None) -> None:
 
 def _remove(member: Member, entry: Entry | None) -> None:
     added = entry.added if entry else {}
+    member.touched = bool(member.changes)
     for path, folders in added.get("envs", {}).items():
         drop_environment(member, path, folders)
     if HOSTS in member.changes and not member.may_be_root:
@@ -130,3 +146,4 @@ def _remove(member: Member, entry: Entry | None) -> None:
     edits = plan_removal(member.found, added, member.name)
     carry_out(member.link, member.found, edits, sudo_password=member.sudo_password)
     clean_up(member.link, edits, added)
+    member.done = True

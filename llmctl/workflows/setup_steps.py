@@ -15,7 +15,7 @@ from llmctl.errors import HostKeyError, UsageError
 from llmctl.remote.account import Edit, Wanted, carry_out, plan_setup, record
 from llmctl.remote.connect import Target, open_target, peek
 from llmctl.remote.edits import other_mappings
-from llmctl.remote.fanout import fan_out
+from llmctl.remote.fanout import fan_out, let_end
 from llmctl.remote.firstcontact import decide
 from llmctl.remote.hostkeys import HostKey, remember
 from llmctl.remote.inventory import Entry, load_inventory, save_inventory
@@ -30,9 +30,9 @@ _GIVE_LOGIN = "give --password-file FILE or --identity KEY, or run it at a termi
 _CHECK_LOGIN = "is the password right, and does the node's sshd take passwords for this user?"
 
 
-def each(members: Iterable[Member], work: Callable[[Member], None]) -> None:
-    """Do `work` on all members without an error at once; an error stays with its member."""
-    for outcome in fan_out([member for member in members if member.error is None], work):
+def each(members: Iterable[Member], work: Callable[[Member], None], *, stop: Callable[[], None] | None = None) -> None:
+    """Do `work` on all members without an error at once; an error stays with its member. `stop` as for `fan_out`."""
+    for outcome in fan_out([member for member in members if member.error is None], work, stop=stop):
         outcome.item.error = outcome.error
 
 
@@ -176,8 +176,8 @@ def make_node_pair(member: Member, mode: Mode) -> None:
         return
     member.changes.append(f"~/.ssh/{KEY}")
     if mode == "apply":
+        member.touched = member.made_pair = True
         member.public_key = make_pair(member.link, f"llmctl@{member.name}")
-        member.made_pair = True
     else:
         member.public_key = f"ssh-ed25519 (the key that {member.name} makes in the real run)"
 
@@ -216,13 +216,27 @@ def write(members: list[Member], sources: Sequence[Member], public: str, wishes:
         _tell(member, edits, wanted)
         if wishes.mode == "apply":  # recorded first: a write that breaks off must be removable too
             entries[member.name] = replace(entry, added=record(member.found, edits, blobs, entry.added))
+            member.touched = member.touched or bool(edits)
             carry_out(member.link, member.found, edits, sudo_password=member.sudo_password)
+            member.done = True
 
     try:
-        each(alive, one)
+        each(alive, one, stop=let_end)
     finally:
         if wishes.mode == "apply" and entries:
             save_inventory({**load_inventory(), **entries})
+
+
+def keep_begun(members: Iterable[Member]) -> None:
+    """Note in the inventory the nodes on which something was begun, so that their names are enough to go on or to take
+    it away."""
+    inventory = load_inventory()
+    begun = [member for member in members if member.touched]
+    for member in begun:
+        before = inventory.get(member.name)
+        inventory[member.name] = _entry(member, dict(before.added) if before else {})
+    if begun:
+        save_inventory(inventory)
 
 
 def become_root(member: Member, addresses: Mapping[str, str], wishes: Wishes) -> None:

@@ -64,6 +64,10 @@ class Member:
     """The one that sudo takes there."""
     public_key: str = ""
     made_pair: bool = False
+    touched: bool = False
+    """Something on it was changed, or was about to be."""
+    done: bool = False
+    """All that was to be changed on it is."""
 
     @property
     def name(self) -> str:
