@@ -17,6 +17,7 @@ from llmctl.remote.transport import Transport
 from llmctl.render.files import shell_of
 from llmctl.run.folder import RunFolder, write_json
 from llmctl.workflows.check import CheckResult, check_nodes, question_of
+from llmctl.workflows.drift import let_through
 from llmctl.workflows.live import Live
 from llmctl.workflows.render import Draft
 from llmctl.workflows.slurm_gate import allocated
@@ -51,6 +52,8 @@ def pass_gate(
     if checked.errors:
         raise ManyNodeErrors(list(checked.errors.values()), what="the check could not be made on all nodes")
     teller.findings(checked.findings)
+    for line in let_through(checked.findings, allowed):
+        teller.step(line)
     blocking = [
         finding for finding in checked.findings if finding.severity is Severity.ERROR and finding.code not in allowed
     ]
@@ -83,6 +86,7 @@ def job_of(planned: Draft) -> Job:
         nodes=tuple(node.name for node in planned.nodes),
         python=plan.python,
         shell=shell_of(plan.recipe),
+        device=plan.recipe.cluster.device,
     )
 
 
