@@ -56,6 +56,13 @@ def codes(row: Row | Rule) -> list[str]:
     return [f"{row.name}.{end}" for end in found]
 
 
+def known_codes() -> tuple[str, ...]:
+    """Every code that a finding can have."""
+    rows = [row for group in groups().values() for row in group]
+    unknown = [f"{row.name}.unknown" for row in rows if isinstance(row, Row)]
+    return tuple(dict.fromkeys([*(code for row in rows for code in codes(row)), *CODES, *unknown]))
+
+
 def page() -> str:
     """The text of docs/findings.md."""
     parts = [HEAD]

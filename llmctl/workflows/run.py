@@ -27,6 +27,7 @@ from llmctl.run.index import runs_folder
 from llmctl.run.states import State
 from llmctl.workflows import leases
 from llmctl.workflows.check import CheckResult
+from llmctl.workflows.drift import assert_codes
 from llmctl.workflows.follow import GRACE
 from llmctl.workflows.live import Live, open_all, reached_here
 from llmctl.workflows.manifest import first_manifest, login_of, note_state, read_job
@@ -53,6 +54,7 @@ class RunRequest:
 def begin(request: RunRequest, teller: Teller) -> Live:
     """Everything up to the start of the processes. Raises UsageError, ManyNodeErrors, BlockedError; nothing of a new
     run is then left on launcher or nodes."""
+    assert_codes(request.allow_drift)
     planned = work_out(request)
     _ = planned.files  # the DeepSpeed lint, before any node is troubled
     recipe = planned.loaded.recipe
