@@ -43,6 +43,8 @@ GRACE = 5.0
 DEVICE_SECONDS = 60.0
 """The vendor's tool is asked once in this time, and only when somebody looks."""
 FOLLOWED = ("steps.jsonl",)
+UNASKED = b"LLMCTL_STOP=KILL"
+"""In the environment of what harms others when it is asked to end, and has nothing to save."""
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 OPEN_PROCESS = getattr(os, "pidfd_open", None)
 """From Python 3.9 on: a handle of a process, so that no other can take its pid between look and signal."""
@@ -277,18 +279,21 @@ def seen(run_dir, node):
 
 
 def send(pids, signum):
-    """A signal to each process of {pid: start time} that is still the same one."""
+    """A signal to each process of {pid: start time} that is still the same one; SIGKILL instead of SIGTERM to those
+    that must not be asked."""
     for pid, born in pids.items():
         try:
             handle = OPEN_PROCESS(pid) if OPEN_PROCESS else None
         except OSError:
             handle = None
+        unasked = signum == signal.SIGTERM and UNASKED in read_bytes("/proc/%d/environ" % pid).split(b"\0")
+        each = signal.SIGKILL if unasked else signum
         try:
             if start_time(pid) == born:
                 if handle is None:
-                    os.kill(pid, signum)
+                    os.kill(pid, each)
                 else:
-                    signal.pidfd_send_signal(handle, signum)
+                    signal.pidfd_send_signal(handle, each)
         except OSError:
             continue
         finally:
@@ -484,15 +489,17 @@ def supervise(run_dir, node, rank, shell, run_id, log_dir, answer, out, into):
             "exit_code": None,
             "ended": None,
         }
+        script = os.path.join(run_dir, "launch.sh")
+        last_word = signal.SIGKILL if UNASKED in read_bytes(script) else signal.SIGTERM
         environment = dict(os.environ, LLMCTL_RUN_ID=run_id, LLMCTL_NODE=node, LLMCTL_LOG_DIR=log_dir)
         child = subprocess.Popen(
-            [shell, os.path.join(run_dir, "launch.sh"), str(rank)],
+            [shell, script, str(rank)],
             env=environment,
             cwd=run_dir,
             stdin=subprocess.DEVNULL,
             stdout=into,
             stderr=into,
-            preexec_fn=fresh_session,
+            preexec_fn=lambda: fresh_session(last_word),
         )
         os.close(into)
         state["child"] = {"pid": child.pid, "born": start_time(child.pid)}
@@ -512,12 +519,13 @@ def supervise(run_dir, node, rank, shell, run_id, log_dir, answer, out, into):
         os._exit(code)
 
 
-def fresh_session():
-    """The launcher leads a session of its own, and is asked to end should supervisor and guardian be killed at once."""
+def fresh_session(last_word):
+    """The launcher leads a session of its own, and gets the last word should supervisor and guardian be killed at
+    once."""
     os.setsid()
     for signum in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGPIPE, signal.SIGUSR1, signal.SIGCHLD):
         signal.signal(signum, signal.SIG_DFL)
-    prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    prctl(PR_SET_PDEATHSIG, last_word)
 
 
 class Events(object):

@@ -14,6 +14,8 @@ export DS_ENV_FILE=/data/llmctl/runs/baichuan13b_2x8npu-20260101-000000-abcd/dee
 for llmctl_name in $(env | sed -nE 's/^((PYTHON|MLFLOW|MV2|UCX)[A-Za-z0-9_]*)=.*/\1/p'); do
     unset "$llmctl_name"
 done
+# Asked to end, this runner ends every DeepSpeed job of this user on all nodes, by name. So it is not asked.
+export LLMCTL_STOP=KILL
 DS_ACCELERATOR=cpu exec "$LLMCTL_PYTHON" -u -m deepspeed.launcher.runner \
     --hostfile hostfile --launcher pdsh --force_multi --no_ssh_check \
     --master_addr node1 --master_port 29500 \
