@@ -60,6 +60,8 @@ class Follower:
     """Why a node gave no answer when it was asked last."""
     heard: dict[str, float] = field(default_factory=dict)
     """When each node answered last."""
+    faint: set[str] = field(default_factory=set)
+    """Nodes that answer while their supervisor gives no sign of life."""
     sign: float | None = None
     """When the first sign of a failure was seen."""
     restarted: Callable[[Progress, int], None] = lambda _progress, _last: None
@@ -120,6 +122,7 @@ class Follower:
             return
         self.errors.pop(node, None)
         self.heard[node] = time.monotonic()
+        self._note_heartbeat(answer.value)
         if answer.value.trouble and not (node in self.reports and self.reports[node].trouble):
             self.watcher.note(f"{node}: {answer.value.trouble}")
         self.know(answer.value)
@@ -128,6 +131,15 @@ class Follower:
                 self.watcher.lines(label_of(name), text)
             elif node == self.live.job.nodes[0]:
                 self.watcher.progress(self.progress)
+
+    def _note_heartbeat(self, report: NodeReport) -> None:
+        """A node answers, but its supervisor does not: told once, since the end of its ranks may go unseen."""
+        age = report.clock - (report.heartbeat or report.clock)
+        if report.state is not State.RUNNING or age < LOST_AFTER:
+            self.faint.discard(report.node)
+        elif report.node not in self.faint:
+            self.faint.add(report.node)
+            self.watcher.note(f"{report.node}: its supervisor gave no sign of life for {age:.0f} s")
 
     def stop(self, spare: Collection[str] = ()) -> tuple[str, ...]:
         """End the run's processes on all nodes but `spare`; then hear once more what they have to tell. Gives the nodes

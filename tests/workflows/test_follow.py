@@ -88,6 +88,14 @@ def test_a_rank_that_stopped_when_asked_to_is_no_failure(tmp_path: Path) -> None
         assert (follower.sign is not None) is sign
 
 
+def test_a_supervisor_without_a_heartbeat_is_told_once(tmp_path: Path) -> None:
+    watcher = Notes()
+    follower = Follower(live_of(tmp_path, BACKENDS["ssh"], {}), watcher)
+    for clock, beat in ((100.0, 99.0), (140.0, 99.0), (150.0, 99.0), (151.0, 150.0), (200.0, 150.0)):
+        follower.take(Outcome("a", NodeReport(node="a", state=State.RUNNING, heartbeat=beat, clock=clock)))
+    assert watcher.notes == [f"a: its supervisor gave no sign of life for {age} s" for age in (41, 50)]
+
+
 def test_a_local_run_stays_local_when_it_is_reached_again(tmp_path: Path) -> None:
     node = Node(name="here")
     live = Live(
