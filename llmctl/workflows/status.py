@@ -21,6 +21,7 @@ from llmctl.run.index import IndexEntry, find_run, runs_folder
 from llmctl.run.records import Progress
 from llmctl.run.seen import NodeSeen, read_seen, remember
 from llmctl.run.states import ENDED, State
+from llmctl.workflows.attempting import interrupted_restart
 from llmctl.workflows.ending import conclude
 from llmctl.workflows.follow import GRACE
 from llmctl.workflows.live import Live, opened
@@ -128,7 +129,7 @@ def status(given: str | None, *, runs: Path | None, watcher: Watcher) -> RunStat
         unborn = known is State.STAGING and all(report.state is None for report in view.reports.values())
         state = known if known in ENDED or view.errors or unborn else view.told()
         failure = first_failure(view.reports, view.texts) if state in (State.FAILED, State.LOST) else None
-        if known not in ENDED and actor(folder) is not None:
+        if known not in ENDED and (actor(folder) is not None or interrupted_restart(folder)):
             state = known
         elif state in ENDED and known not in ENDED:
             if any(report.state is State.RUNNING for report in view.reports.values()):
