@@ -30,6 +30,9 @@ def report(
         metavar="NAME",
         help="Its judge: seed, mindformers, mindspeed-ci, megatron or exact.",
     ),
+    noise: list[str] = typer.Option([], "--noise", metavar="REF2", help="A further run of the reference; repeatable."),
+    format_in: str | None = typer.Option(None, "--format-in", metavar="NAME", help="The format of the run's log."),
+    explain: bool = typer.Option(False, "--explain", help="Tell how the logs were read; write nothing."),
     lang: str = typer.Option("en", "--lang", metavar="LIST", help="en, zh or both."),
     runs: Path | None = typer.Option(None, "--runs", envvar="LLMCTL_RUNS", help="The folder of the runs."),
 ) -> None:
@@ -38,7 +41,10 @@ def report(
 
     wanted = workflow.chosen_formats(formats, output)
     languages = workflow.chosen_languages(lang)
-    made = workflow.make_report(run, compare, runs, profile=profile)
+    made = workflow.make_report(run, compare, runs, profile=profile, noise=noise, format_in=format_in)
+    if explain:
+        typer.echo("\n".join(made.explained))
+        return
     if wanted == ("json",) and output is None:
         typer.echo(made.json, nl=False)
         raise typer.Exit(int(made.exit_code))

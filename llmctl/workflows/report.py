@@ -11,9 +11,10 @@ from pathlib import Path
 from llmctl_reports import document, pictures, tables, words
 from llmctl_reports.as_json import as_json
 from llmctl_reports.errors import ReportError
+from llmctl_reports.explaining import explain
 from llmctl_reports.page import page
 from llmctl_reports.profiles import PROFILES, Verdict
-from llmctl_reports.readers import read_log
+from llmctl_reports.readers import IN_FOLDER, read_log
 from llmctl_reports.sparkline import sparkline
 from llmctl_reports.values import Restart, RunLog
 from llmctl_reports.verdict import Comparison, compare
@@ -22,6 +23,7 @@ from llmctl.errors import ExitCode, UsageError
 from llmctl.run.attempts import Attempt, read_attempts
 from llmctl.run.folder import RunFolder
 from llmctl.run.index import find_run
+from llmctl.run.states import ENDED, State
 
 FILES = ("html", "md", "json", "csv")
 """What is written unless the user says otherwise: all that needs no drawing library."""
@@ -32,6 +34,7 @@ EXIT_CODES = {
     Verdict.FAIL: ExitCode.FAILED,
     Verdict.INCONCLUSIVE: ExitCode.INCONCLUSIVE,
 }
+UNFINISHED = frozenset(State) - ENDED
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,13 @@ class Report:
         """The losses as one line for a terminal."""
         return sparkline(self.run.points.loss)
 
+    @property
+    def explained(self) -> list[str]:
+        """What the readers made of the logs."""
+        return [
+            line for log in (self.run, self.comparison and self.comparison.reference) if log for line in explain(log)
+        ]
+
     def heading(self, lang: str) -> str:
         """The title of a page."""
         return f"{words.WORDS[lang]['title']}: {self.title}"
@@ -86,19 +96,34 @@ class Report:
         return [
             *tables.error_lines(self.comparison, lang),
             words.bias_line(self.comparison, lang),
+            words.noise_line(self.comparison, lang),
             words.alignment_line(self.comparison, lang),
         ]
 
 
-def make_report(given: str | None, reference: str | None, runs: Path | None, *, profile: str | None = None) -> Report:
-    """Read and compare. `given` and `reference` are a run's id, its folder, or a log file; without `given` the newest
-    run; without `profile` that of the run's recipe, or seed. Raises UsageError for what cannot be found or read."""
+def make_report(
+    given: str | None,
+    reference: str | None,
+    runs: Path | None,
+    *,
+    profile: str | None = None,
+    noise: Sequence[str] = (),
+    format_in: str | None = None,
+) -> Report:
+    """Read and compare. `given`, `reference` and `noise` (further runs of the reference) are a run's id, its folder, or
+    a log file; without `given` the newest run; without `profile` that of the run's recipe, or seed. `format_in` names
+    the format of the run's log. Raises UsageError for what cannot be found or read."""
     source, folder = _find(given, runs)
     other = _find(reference, runs)[0] if reference is not None else None
+    if noise and other is None:
+        raise UsageError("there is no reference to know the noise of", where="--noise", hint="--compare REF")
     try:
-        run = _read(source)
-        judged = _judged(source, profile)
-        comparison = compare(run, _read(other), profile=judged[0], limits=judged[1]) if other is not None else None
+        run = _read(source, format_in)
+        profile, limits = _judged(source, profile)
+        others = [_read(_find(each, runs)[0]) for each in noise]
+        comparison = (
+            compare(run, _read(other), profile=profile, limits=limits, others=others) if other is not None else None
+        )
     except ReportError as error:
         raise UsageError(error.what, where=error.where, why=error.why, hint=error.hint) from None
     title = source.resolve().name if source.is_dir() else source.stem
@@ -159,10 +184,17 @@ def write_report(
     return list(files)
 
 
-def _read(source: Path) -> RunLog:
+def _read(source: Path, format_in: str | None = None) -> RunLog:
     manifest = RunFolder(source).read_manifest() if _is_run(source) else {}
+    if manifest.get("state") in UNFINISHED and not any((source / name).is_file() for name in IN_FOLDER):
+        raise ReportError(
+            "nothing of this run is here yet",
+            where=str(source),
+            why=f"it is {manifest['state']}; its records are brought here when it has ended",
+            hint=f"llmctl status {source.name}",
+        )
     told = tuple(f"{finding['code']}: {finding['title']}" for finding in manifest.get("allowed_findings", ()))
-    return replace(read_log(source), allowed_findings=told, restarts=_restarts(read_attempts(manifest)))
+    return replace(read_log(source, format_in), allowed_findings=told, restarts=_restarts(read_attempts(manifest)))
 
 
 def _restarts(attempts: Sequence[Attempt]) -> tuple[Restart, ...]:

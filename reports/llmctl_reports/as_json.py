@@ -42,7 +42,7 @@ def _comparison(each: Comparison) -> dict[str, Any]:
     return {
         "run": each.run.source,
         "reference": each.reference.source,
-        "noise": None,
+        "noise": asdict(each.noise) | {"sources": list(each.noise.sources)} if each.noise else None,
         "alignment": {
             "key": alignment.key,
             "common": int(alignment.places.size),

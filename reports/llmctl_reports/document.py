@@ -60,6 +60,7 @@ def blocks(
     made += [Heading(say["results"]), results_table(run, reference, lang)]
     if comparison:
         made += [*map(Line, error_lines(comparison, lang)), Line(words.bias_line(comparison, lang))]
+        made += [Line(words.noise_line(comparison, lang))]
     made += [Heading(say["curve"]), drawn["loss"]]
     if "errors" in drawn:
         made += [Heading(say["errors"]), drawn["errors"]]

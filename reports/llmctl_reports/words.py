@@ -47,6 +47,7 @@ WORDS = {
         "axis_grad_norm": "gradient norm",
         "band": "within ±{} %",
         "smoothed": "Thin: as logged. Thick: exponential moving average, factor {}.",
+        "warm_up": "The first {} steps are not drawn.",
         "thinned": "Drawn from about {} points a curve: the smallest and the largest value of each stretch.",
         "near_zero": "{} points with a reference near zero have no relative error.",
         "handling": "Drag to zoom, double click to see all, point at a curve to read its values.",
@@ -95,6 +96,7 @@ WORDS = {
         "axis_grad_norm": "梯度范数",
         "band": "±{} %以内",
         "smoothed": "细线：日志原值。粗线：指数滑动平均，系数{}。",
+        "warm_up": "前{}步未绘制。",
         "thinned": "每条曲线约取{}点绘制：保留每一段的最小值与最大值。",
         "near_zero": "参考loss接近零的{}个点不计相对误差。",
         "handling": "拖动可放大，双击恢复全部，指向曲线可读取数值。",
@@ -199,6 +201,18 @@ def restart_line(restart: Restart, lang: str) -> str:
     reason = restart.reason + (f" ({restart.node})" if restart.node else "")
     step = "-" if restart.step is None else restart.step
     return WORDS[lang]["restart"].format(from_step=restart.from_step, step=step, reason=reason)
+
+
+def noise_line(comparison: Comparison, lang: str) -> str:
+    """The run's error in units of the reference's own; empty when that was not measured."""
+    noise = comparison.noise
+    if noise is None:
+        return ""
+    ratio = "-" if noise.ratio is None else f"{noise.ratio:.2g}"
+    if lang == "zh":
+        return f"参考自身的波动（{len(noise.sources)}次重复）：平均绝对误差{noise.abs_error:.3g}；误差/波动 = {ratio}"
+    repeats = f"{len(noise.sources)} further run{'s' if len(noise.sources) > 1 else ''}"
+    return f"Noise of the reference, {repeats}: mean absolute error {noise.abs_error:.3g}; error / noise = {ratio}"
 
 
 def alignment_line(comparison: Comparison, lang: str) -> str:

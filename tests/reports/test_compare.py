@@ -20,7 +20,7 @@ from llmctl_reports.statistics import Bias, statistics
 from llmctl_reports.tables import RESULTS, SPEED, error_lines, markdown_table, results_table, speed_table
 from llmctl_reports.values import NON_FINITE, Final, Meta, RunLog
 from llmctl_reports.verdict import compare
-from llmctl_reports.words import verdict_line
+from llmctl_reports.words import noise_line, verdict_line
 
 from llmctl.recipe.schema import Report
 from tests.reports.made_points import points_of
@@ -301,3 +301,18 @@ def test_repeats_of_one_job_cannot_be_told_apart_by_few_points(number: int, low:
     bias = found.statistics.gated_bias
     assert (round(100 * (bias.low or 0), 2), round(100 * (bias.high or 0), 2)) == (low, high)
     assert (found.statistics.points, found.verdict) == (33, Verdict.INCONCLUSIVE)
+
+
+def test_noise_is_the_references_own_error() -> None:
+    chance = random.Random(5)
+    references = [log([x + chance.uniform(-0.01, 0.01) for x in STEADY]) for _ in range(3)]
+    found = compare(log([x + 0.02 for x in STEADY]), references[0], others=references[1:])
+    means = [
+        sum(abs(a - b) for a, b in zip(r.points.loss, references[0].points.loss, strict=True)) / len(STEADY)
+        for r in references[1:]
+    ]
+    assert found.noise is not None
+    assert found.noise.abs_error == pytest.approx(sum(means) / 2)
+    assert found.noise.ratio == pytest.approx((found.statistics.abs_error.mean or 0) / found.noise.abs_error)
+    assert "2 further runs" in noise_line(found, "en")
+    assert noise_line(compare(log(STEADY), log(STEADY)), "en") == ""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from llmctl_reports.errors import ReportError
+from llmctl_reports.explaining import explain
 from llmctl_reports.readers import read_log
 from llmctl_reports.readers.trainer_log import seconds_of
 from llmctl_reports.values import BROKEN, DUPLICATE, NON_FINITE, NOT_LOGGED, SKIPPED, SUPERSEDED, RunLog
@@ -265,3 +266,21 @@ def test_three_logs_of_one_real_run_agree(case: str) -> None:
     assert output.points.step.tolist() == state.points.step.tolist()
     assert output.points.loss == pytest.approx(state.points.loss, rel=5e-4)
     assert state.points.loss.mean() == pytest.approx(state.final.train_loss, abs=1e-6)
+
+
+def test_a_format_can_be_given_and_is_explained(tmp_path: Path) -> None:
+    path = tmp_path / "both.log"
+    path.write_text("{'loss': 2.5, 'step': 1}\nstep:1/9 train_loss:3.5\n{'loss': nan, 'step': 2}\n")
+    assert points(read_log(path)) == [(1, 2.5)]
+    other = read_log(path, "modded-nanogpt")
+    assert points(other) == [(1, 3.5)]
+    assert explain(other)[1] == "kept: 1 points, steps 1 to 1, one every 1"
+    assert "left out: 1 x non-finite loss" in explain(read_log(path))
+    with pytest.raises(ReportError, match="no format 'nonsense'"):
+        read_log(path, "nonsense")
+
+
+def test_an_unknown_format_shows_the_nearest_lines(tmp_path: Path) -> None:
+    with pytest.raises(ReportError) as error:
+        made(tmp_path, "hello\nround 5: Loss was 3.25\n")
+    assert "round 5: Loss was 3.25" in error.value.why

@@ -47,10 +47,13 @@ IN_FOLDER = (
 """Where a folder's log is looked for, the best source first."""
 
 
-def read_log(path: Path) -> RunLog:
-    """The log of a file or of a run's folder. Raises ReportError when it is missing or holds no losses."""
+def read_log(path: Path, format_in: str | None = None) -> RunLog:
+    """The log of a file or of a run's folder, read as `format_in` if given. Raises ReportError when it is missing or
+    holds no losses, or when there is no such format."""
+    if format_in is not None and format_in not in READERS:
+        raise ReportError(f"no format {format_in!r}", where="--format-in", hint=f"there are {', '.join(READERS)}")
     source = Source(locate(path))
-    likely = _likely(source)
+    likely = [format_in] if format_in else _likely(source)
     logs = []
     for name in likely:
         log = READERS[name].read(source)
@@ -63,9 +66,16 @@ def read_log(path: Path) -> RunLog:
         where=str(source.path),
         why=f"read as {', '.join(likely)}: {dropped or 'no step with a loss'}"
         if likely
-        else f"it is none of the formats {', '.join(READERS)}",
-        hint="give the file that the trainer wrote: steps.jsonl, trainer_state.json, trainer_log.jsonl or its output",
+        else f"it is none of the formats {', '.join(READERS)}{_nearest(source)}",
+        hint="give the file that the trainer wrote, or a table with the columns step and loss; --format-in NAME reads "
+        "it as one format",
     )
+
+
+def _nearest(source: Source) -> str:
+    """The lines that come nearest to a record."""
+    lines = [line for line in source.head.splitlines() if "loss" in line.lower()][:3]
+    return "; the nearest lines are\n    " + "\n    ".join(line.strip()[:120] for line in lines) if lines else ""
 
 
 def _likely(source: Source) -> list[str]:

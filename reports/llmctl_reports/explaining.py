@@ -1,0 +1,24 @@
+"""What a reader made of a log, in sentences."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields
+
+from llmctl_reports.values import RunLog
+
+
+def explain(log: RunLog) -> list[str]:
+    """Which reader took the log, what it kept, dropped and concluded."""
+    points = log.points
+    columns = [each.name for each in fields(points) if getattr(points, each.name) is not None]
+    known = {name: value for name, value in asdict(log.meta).items() if value not in (None, False)}
+    final = {name: value for name, value in asdict(log.final).items() if value is not None}
+    told = [
+        f"{log.source}: read as {log.format}",
+        f"kept: {len(points)} points, steps {points.step[0]} to {points.step[-1]}, one every {log.window}",
+        f"columns: {', '.join(columns)}",
+    ]
+    told += [f"left out: {count} x {reason}" for reason, count in log.dropped.items()]
+    told += [f"says of its run: {', '.join(f'{name} {value}' for name, value in known.items())}"] if known else []
+    told += [f"says at its end: {', '.join(f'{name} {value}' for name, value in final.items())}"] if final else []
+    return told + [f"note: {note}" for note in log.notes]
