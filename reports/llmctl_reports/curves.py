@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -12,14 +12,16 @@ from numpy.typing import NDArray
 from llmctl_reports.alignment import Alignment
 from llmctl_reports.profiles import MEAN_LIMIT
 from llmctl_reports.statistics import relative_errors
+from llmctl_reports.throughput import WARM_UP
 from llmctl_reports.values import Column, RunLog
 from llmctl_reports.verdict import Comparison
 from llmctl_reports.words import WORDS
 
 MANY_POINTS = 200
-"""Above this the raw losses are drawn thin and their moving average thick."""
+"""Above this the raw values are drawn thin and their moving average thick."""
 SCREEN_POINTS = 20_000
 """What a curve has at most on a page; of more points the smallest and the largest of each bucket are kept."""
+HUGE = 1e100
 
 Places = NDArray[np.int64]
 
@@ -67,9 +69,10 @@ def charts(run: RunLog, comparison: Comparison | None, lang: str) -> tuple[Chart
     made = [_loss(logs, found, say)]
     if found is not None:
         made.append(_errors(run, found, say))
-    made.append(_column("seconds", [(side, log, log.points.seconds) for side, log in logs], found, say))
+    made.append(_seconds(logs, found, say))
     made.append(_column("grad_norm", [(side, log, log.points.grad_norm) for side, log in logs], found, say))
-    return tuple(_told(chart, say) for chart in made if any(curve.x.size for curve in chart.curves))
+    drawable = [replace(chart, curves=tuple(_drawable(chart.curves))) for chart in made]
+    return tuple(_finished(chart, say) for chart in drawable if chart.curves)
 
 
 def smoothed(values: Column, factor: float) -> Column:
@@ -107,48 +110,37 @@ def thinned(x: Places, y: Column, most: int = SCREEN_POINTS) -> tuple[Places, Co
 
 
 def _loss(logs: list[tuple[str, RunLog]], found: Alignment | None, say: Mapping[str, str]) -> Chart:
-    most = max(len(log.points) for _, log in logs)
-    factor, smooth = smoothing(most), most > MANY_POINTS
-    raw, fine = [], []
-    for side, log in logs:
-        x, loss = _place(log, found, log.points.step), log.points.loss
-        raw.append(Curve(name=say[side], side=side, kind=Kind.LINE, x=x, y=loss))
-        if smooth:
-            raw[-1], thick = _pair(raw[-1], factor)
-            fine.append(thick)
-    return Chart(
-        name="loss",
-        title=say["curve"],
-        x=_axis(found, say),
-        y=say["axis_loss"],
-        curves=(*raw, *fine),
-        notes=(say["smoothed"].format(f"{factor:g}"),) if smooth else (),
-    )
+    curves = [
+        Curve(name=say[side], side=side, kind=Kind.LINE, x=_place(log, found, log.points.step), y=log.points.loss)
+        for side, log in logs
+    ]
+    return Chart(name="loss", title=say["curve"], x=_axis(found, say), y=say["axis_loss"], curves=tuple(curves))
 
 
 def _errors(run: RunLog, found: Alignment, say: Mapping[str, str]) -> Chart:
     steps, errors = relative_errors(found)
     left_out, limit = found.steps.size - steps.size, 100 * MEAN_LIMIT
     curve = Curve(name=say["errors"], side="run", kind=Kind.LINE, x=_place(run, found, steps), y=100 * errors)
-    factor, smooth = smoothing(steps.size), steps.size > MANY_POINTS
-    notes = [say["smoothed"].format(f"{factor:g}")] if smooth else []
-    notes += [say["near_zero"].format(left_out)] if left_out else []
     return Chart(
         name="errors",
         title=say["errors"],
         x=_axis(found, say),
         y=say["axis_errors"],
-        curves=_pair(curve, factor) if smooth else (curve,),
+        curves=(curve,),
         band=(limit, say["band"].format(f"{limit:g}")),
-        notes=tuple(notes),
+        notes=(say["near_zero"].format(left_out),) if left_out else (),
     )
 
 
-def _pair(curve: Curve, factor: float) -> tuple[Curve, Curve]:
-    """A curve with many points as a thin one, and its moving average."""
-    name = f"{curve.name} (EMA {factor:g})"
-    thick = replace(curve, name=name, kind=Kind.SMOOTH, y=smoothed(curve.y, factor))
-    return replace(curve, kind=Kind.RAW), thick
+def _seconds(logs: list[tuple[str, RunLog]], found: Alignment | None, say: Mapping[str, str]) -> Chart:
+    """Without the warm-up, as in the table: it would leave no room for the rest."""
+    made = _column("seconds", [(side, log, log.points.seconds) for side, log in logs], found, say)
+    starts = {side: _place(log, found, log.points.step[:1] + WARM_UP)[0] for side, log in logs}
+    later = [curve.x >= starts[curve.side] for curve in made.curves]
+    if not all(each.any() for each in later):
+        return made
+    curves = [replace(curve, x=curve.x[each], y=curve.y[each]) for curve, each in zip(made.curves, later, strict=True)]
+    return replace(made, curves=tuple(curves), notes=(say["warm_up"].format(WARM_UP),))
 
 
 def _column(
@@ -164,11 +156,28 @@ def _column(
     return Chart(name=name, title=say[name], x=_axis(found, say), y=say[f"axis_{name}"], curves=tuple(curves))
 
 
-def _told(chart: Chart, say: Mapping[str, str]) -> Chart:
-    """Without empty curves, and with a word about thinned ones."""
-    curves = tuple(curve for curve in chart.curves if curve.x.size)
-    thin = any(curve.x.size > SCREEN_POINTS for curve in curves)
-    notes = (*chart.notes, say["thinned"].format(SCREEN_POINTS)) if thin else chart.notes
+def _drawable(curves: Sequence[Curve]) -> Iterator[Curve]:
+    """Curves that are not empty, without values that no axis could hold."""
+    for curve in curves:
+        kept = np.abs(curve.y) < HUGE
+        if kept.any():
+            yield curve if kept.all() else replace(curve, x=curve.x[kept], y=curve.y[kept])
+
+
+def _finished(chart: Chart, say: Mapping[str, str]) -> Chart:
+    """Long curves with their moving average, and with a word about what was done to them."""
+    curves, notes = chart.curves, chart.notes
+    most = max(curve.x.size for curve in curves)
+    if most > MANY_POINTS:
+        factor = smoothing(most)
+        raw = [replace(curve, kind=Kind.RAW) for curve in curves]
+        thick = [
+            replace(curve, kind=Kind.SMOOTH, name=f"{curve.name} (EMA {factor:g})", y=smoothed(curve.y, factor))
+            for curve in curves
+        ]
+        curves, notes = (*raw, *thick), (*notes, say["smoothed"].format(f"{factor:g}"))
+    if most > SCREEN_POINTS:
+        notes = (*notes, say["thinned"].format(SCREEN_POINTS))
     return replace(chart, curves=curves, notes=notes)
 
 

@@ -126,7 +126,7 @@ def test_long_logs_are_thinned_and_the_page_says_so() -> None:
 def test_every_chart_is_drawn_and_nothing_goes_wrong(browser: Browser, report: Path) -> None:
     browser.open(report)
     assert browser.value("document.querySelectorAll('figure.drawn').length") == len(CHARTS)
-    for name, count in zip(CHARTS, (4, 2, 2, 2), strict=True):
+    for name, count in zip(CHARTS, (4, 2, 4, 4), strict=True):
         assert len(legend(browser, name)) == count + 1
         assert browser.value(f"document.querySelector('#chart-{name} canvas').width") > 500
     assert browser.value("document.querySelector('h1').textContent") == END

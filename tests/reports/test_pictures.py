@@ -51,8 +51,8 @@ def test_thinning_keeps_both_ends_every_spike_and_the_order(count: int, most: in
 
 
 def test_a_thinned_chart_says_so() -> None:
-    assert [chart.notes for chart in charts(made_log(SCREEN_POINTS), None, "en")][1] == ()
-    loss, seconds = charts(made_log(SCREEN_POINTS + 1), None, "en")
+    assert charts(made_log(100), None, "en")[0].notes == ()
+    loss, seconds = charts(made_log(SCREEN_POINTS + 9), None, "en")
     assert "about 20000 points" in loss.notes[-1]
     assert "about 20000 points" in seconds.notes[-1]
 
@@ -68,7 +68,14 @@ def test_what_was_not_measured_is_not_drawn() -> None:
     points = points_of([(1, 2.0), (2, 1.0), (3, 0.5)], grad_norm=[0.0, 0.0, 0.0], seconds=[0.5, float("nan"), 0.25])
     drawn = {chart.name: chart for chart in charts(RunLog(source="a", format="b", points=points), None, "en")}
     assert drawn.keys() == {"loss", "seconds"}
+    assert drawn["seconds"].notes == ()
     assert drawn["seconds"].curves[0].x.tolist() == [1, 3]
+
+
+def test_the_warm_up_is_not_drawn() -> None:
+    seconds = charts(made_log(40, meta=Meta(global_batch=4)), None, "en")[1]
+    assert seconds.curves[0].x.tolist() == list(range(6, 41))
+    assert seconds.notes == ("The first 5 steps are not drawn.",)
 
 
 def test_many_points_have_a_thin_and_a_thick_curve() -> None:
@@ -78,7 +85,8 @@ def test_many_points_have_a_thin_and_a_thick_curve() -> None:
     assert loss.curves[-1].name == "run (EMA 0.9)"
     assert "factor 0.9" in loss.notes[0]
     assert errors.band == (2.0, "within ±2 %")
-    assert errors.curves[0].y.tolist() == pytest.approx([100 * (1 / 1.01 - 1)] * 300)
+    for curve in errors.curves:
+        assert curve.y.tolist() == pytest.approx([100 * (1 / 1.01 - 1)] * 300)
 
 
 @pytest.mark.parametrize("count", [1, 2, 300])
@@ -95,11 +103,20 @@ def test_svg_is_well_formed_and_inside_of_its_box(count: int) -> None:
             assert 0 <= float(place[1]) <= 320
 
 
-@given(st.floats(-1e9, 1e9), st.floats(1e-6, 1e9))
-def test_ticks_are_round_few_and_within(low: float, width: float) -> None:
+@given(st.floats(-1e9, 1e9), st.floats(1e-6, 1e6))
+def test_ticks_are_round_few_and_within(low: float, part: float) -> None:
+    width = part * max(1.0, abs(low))
     ticks = Scale(low, low + width, 0, 1).ticks()
-    assert len(ticks) <= 8
+    assert 2 <= len(ticks) <= 8
     assert all(low - 1e-6 * width <= each <= low + width * (1 + 1e-6) for each in ticks)
+
+
+def test_values_that_no_axis_could_hold_are_left_out() -> None:
+    points = points_of([(n, 1.7e308 * (-1) ** n if n == 3 else 2.0 / n) for n in range(1, 30)])
+    run = RunLog(source="a", format="b", points=points)
+    loss = charts(run, None, "en")[0]
+    assert loss.curves[0].x.size == 28
+    assert ElementTree.fromstring(svg(loss)).attrib["role"] == "img"
 
 
 def test_png_twins_of_loss_and_errors() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 from importlib.resources import files
 from string import Template
@@ -21,6 +21,7 @@ from llmctl_reports.words import WORDS
 UNSAFE = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
 """What could end a script element or a line of it."""
 
+NO_BREAK = "\u00a0"
 POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; style-src 'unsafe-inline'"
 
 
@@ -37,7 +38,7 @@ def page(title: str, content: Sequence[Block], lang: str) -> str:
         policy=escape(f"{POLICY}; script-src {_digest(script)}"),
         title=escape(title),
         style=style,
-        body="\n".join(_html(block, say["handling"]) for block in content),
+        body="\n".join(_body(title, content, say["handling"])),
         footer=escape(say["made_by"]),
         data=json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).translate(UNSAFE),
         script=script,
@@ -62,7 +63,15 @@ def _data(chart: Chart) -> dict[str, Any]:
     return {"name": chart.name, "x": chart.x, "y": chart.y, "band": limit, "curves": curves}
 
 
-def _html(block: Block, handling: str) -> str:
+def _body(title: str, content: Sequence[Block], handling: str) -> Iterator[str]:
+    section = title
+    for block in content:
+        section = block.text if isinstance(block, Heading) else section
+        yield _html(block, section, handling)
+
+
+def _html(block: Block, section: str, handling: str) -> str:
+    """`section` is the name of a table for those who do not see it."""
     match block:
         case Heading():
             return f"<h2>{escape(block.text)}</h2>"
@@ -82,9 +91,10 @@ def _html(block: Block, handling: str) -> str:
             head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in block.headings)
             rows = "\n".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in block.rows)
             inside = f"<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>"
-            return f'<div class="scroll"><table>\n{inside}\n</table></div>'
+            area = f'<div class="scroll" role="region" aria-label="{escape(section)}" tabindex="0">'
+            return f"{area}<table>\n{inside}\n</table></div>"
 
 
 def _cell(text: str) -> str:
     mark = f' class="{text}"' if text in set(Verdict) else ""
-    return f"<td{mark}>{escape(text)}</td>"
+    return f"<td{mark}>{escape(text.replace(' %', NO_BREAK + '%'))}</td>"
