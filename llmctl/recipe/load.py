@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from llmctl.errors import ManyErrors, UsageError
 from llmctl.recipe.schema import Recipe, contradictions
@@ -33,6 +34,13 @@ class LoadedRecipe:
     @property
     def folder(self) -> Path:
         return self.path.parent
+
+    def place(self, *keys: str) -> str:
+        """Where a key stands: file and line, or `--set`."""
+        document = read_mapping(self.path, what="a recipe", hint="llmctl recipes show quickstart")
+        if not _in_file(keys, document):
+            return f"--set {'.'.join(keys)}"
+        return f"{self.path}:{_place(keys, document, {}).removeprefix('line ')}"
 
 
 def load_recipe(source: str | Path, sets: Sequence[str] = ()) -> LoadedRecipe:
@@ -88,8 +96,20 @@ def dump_recipe(recipe: Recipe) -> str:
     yaml.default_flow_style = None
     yaml.width = 4096
     yaml.allow_unicode = True
-    yaml.dump(recipe.model_dump(mode="json", exclude_none=True), stream)
+    yaml.dump(_line_ends_quoted(recipe.model_dump(mode="json", exclude_none=True)), stream)
     return stream.getvalue()
+
+
+def _line_ends_quoted(value: Any) -> Any:
+    """Text with Unicode's own line ends in quotes: without them YAML reads a line feed, or nothing."""
+    if isinstance(value, dict):
+        return {key: _line_ends_quoted(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_line_ends_quoted(item) for item in value]
+    return DoubleQuotedScalarString(value) if isinstance(value, str) and set(value) & set(_LINE_ENDS) else value
+
+
+_LINE_ENDS = "\x85\u2028\u2029\ufeff"
 
 
 def _apply_set(document: CommentedMap, text: str) -> KeyPath:

@@ -36,15 +36,22 @@ class Container(Section):
     @field_validator("args")
     @classmethod
     def _free_words(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for word in value:
+        if value and not value[0].startswith("-"):
+            raise ValueError(f"{value[0]!r} is no option, and would be taken for the image")
+        for before, word in zip(("", *value), value, strict=False):
             name, _, given = word.partition("=")
-            if re.match(r"-\S*\s", name):
+            if before in WITH_VALUE:
+                name, given = before, word
+            elif re.match(r"-\S*\s", name):
                 raise ValueError(f"{word!r} is one word; give the option and its value as two, or with `=`")
-            if name in OWN_WORDS or given.startswith("LLMCTL_"):
+            if name in OWN_WORDS or (name in OF_ENVIRONMENT and given.startswith("LLMCTL_")):
                 raise ValueError(f"{word!r} is set by llmctl itself; leave it out")
         return value
 
 
+OF_ENVIRONMENT = ("-e", "--env")
+WITH_VALUE = (*OF_ENVIRONMENT, "-l", "--label", "-v", "--volume", "--mount", "--bind", "--device", "--gpus")
+"""Options whose value may be the next word, whatever that looks like."""
 OWN_WORDS = ("--name", "--rm", "-d", "--detach", "--entrypoint", "--cidfile", "-it", "-ti", "-t", "--tty")
 """Options of a container that a run cannot do without, or not live with."""
 
@@ -138,6 +145,8 @@ class Slurm(Section):
     """What each node shall give; `npu:N` or `gpu:N` for the recipe's devices without it, `none` for nothing."""
     signal_seconds: int = Field(default=120, ge=10, le=65535)
     """So long before the time limit a checkpoint is written."""
+    requeue: int = Field(default=0, ge=0)
+    """How often the job goes on in the queue: after a node failure, a preemption, at its time limit."""
     args: tuple[str, ...] = Field(default=(), strict=False)
     """Further options of sbatch, each one word: `--cpus-per-task=32`."""
 
@@ -313,7 +322,7 @@ def contradictions(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     found += _retry_contradictions(launch, backend)
     found += _slurm_contradictions(launch, backend)
     found += _container_contradictions(_block(cluster, "container"))
-    found += _device_contradictions(cluster)
+    found += _device_contradictions(cluster, launch, backend)
     if (model.get("path") is None) == (model.get("init") is None):
         found.append(("model", "give exactly one of `path` and `init`"))
     device, precision = DEVICES.get(str(cluster.get("device"))), train.get("precision", Train().precision)
@@ -330,7 +339,7 @@ def contradictions(values: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _retry_contradictions(launch: Mapping[str, Any], backend: Any) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     if launch.get("retries") and backend == "slurm":
-        found.append(("launch.retries", "Slurm itself starts a run again when a node fails; leave it out"))
+        found.append(("launch.retries", "Slurm itself starts a run again; launch.slurm.requeue says how often"))
     if launch.get("spares") and backend in ("local", "slurm"):
         who = "this machine alone" if backend == "local" else "the nodes that Slurm gives"
         found.append(("launch.spares", f"the {backend} backend runs on {who}; leave it out"))
@@ -349,7 +358,13 @@ def _slurm_contradictions(launch: Mapping[str, Any], backend: Any) -> list[tuple
     return []
 
 
-def _device_contradictions(cluster: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _device_contradictions(
+    cluster: Mapping[str, Any], launch: Mapping[str, Any], backend: Any
+) -> list[tuple[str, str]]:
+    if backend == "slurm":
+        given = {"launch.when_busy": launch.get("when_busy"), "cluster.devices": cluster.get("devices")}
+        why = "Slurm queues runs and gives them devices itself; leave it out"
+        return [(path, why) for path, value in given.items() if value]
     numbers, count, env = cluster.get("devices"), cluster.get("devices_per_node"), _block(cluster, "env")
     if not isinstance(numbers, list | tuple) or not numbers:
         return []
