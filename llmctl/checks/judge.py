@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,9 +26,11 @@ def judge(
     wanted: Wanted,
     rules: Sequence[tuple[Rule, Sequence[str]]] = (),
     nodes: int = 0,
+    pins: Container[str] = (),
 ) -> list[Finding]:
-    """The findings, errors first. `expected`: fact name -> the value that every node must have; `rules`: each with
-    the nodes that it is for; `nodes`: how many there are, those of which nothing was read included."""
+    """The findings, errors first. `expected`: fact name -> the value that every node must have, by `pins` of the recipe
+    or by the baseline; `rules`: each with the nodes that it is for; `nodes`: how many there are, those of which nothing
+    was read included."""
     by_name: dict[str, dict[str, Fact]] = {}
     own: dict[str, dict[str, Any]] = {}
     for fact in facts:
@@ -49,7 +51,7 @@ def judge(
         pinned = row.mode == "eq" and row.name in expected
         found += unknown(row, there, blocks=pinned or (row.needed and bool(wanted.slots)))
         if pinned:
-            found += unexpected(row, values, expected[row.name])
+            found += unexpected(row, values, expected[row.name], pin=row.name in pins)
         elif row.mode == "eq":
             found += differing(row, values, max(nodes, len(by_name.get(row.name, {}))))
         elif row.mode == "distinct":
@@ -91,8 +93,8 @@ def unknown(row: Row, facts: Mapping[str, Fact], *, blocks: bool = False) -> lis
     ]
 
 
-def unexpected(row: Row, values: Mapping[str, Any], right: Any) -> list[Finding]:
-    """A finding when a row's known values are not the expected one."""
+def unexpected(row: Row, values: Mapping[str, Any], right: Any, *, pin: bool = False) -> list[Finding]:
+    """A finding when a row's known values are not the expected one, of a pin or else of the baseline."""
     odd = {node: value for node, value in values.items() if _text(value) != _text(right)}
     if not odd:
         return []
@@ -101,9 +103,19 @@ def unexpected(row: Row, values: Mapping[str, Any], right: Any) -> list[Finding]
         Finding(
             code=f"{row.name}.differs", severity=row.grade([*odd.values(), right]) if row.grade else row.severity,
             title=f"{row.name} is {_sides(odd, [right])}{want}",
-            nodes=tuple(odd), values=dict(values), remedy=row.remedy,
+            nodes=tuple(odd), values=dict(values), remedy=_to_expected(odd, right, pin=pin),
         )
     ]  # fmt: skip
+
+
+def _to_expected(odd: Mapping[str, Any], right: Any, *, pin: bool) -> str:
+    """What to do about nodes that are equal perhaps, but not what is expected."""
+    have = {_text(value) for value in odd.values()}
+    if pin and len(have) == 1 and (whole := min(have)).startswith(f"{right}."):
+        return f"a pin is the whole value: if {whole} is right, write that into cluster.expect"
+    wanted = "what the baseline has" if isinstance(right, (dict, list)) else short(_text(right))
+    source = "correct cluster.expect" if pin else "save a new baseline: llmctl check GOODNODE --save FILE"
+    return f"bring {fold(list(odd))} to {wanted}, or, if that is wrong, {source}"
 
 
 def differing(row: Row, values: Mapping[str, Any], nodes: int) -> list[Finding]:
@@ -223,13 +235,17 @@ def expectation(pins: Mapping[str, str], baseline: Sequence[Fact], known: Sequen
         common.setdefault(fact.name, []).append(fact.value if fact.error is None else None)
     expected = {name: values[0] for name, values in common.items() if values[0] is not None and _all_same(values)}
     for name, value in pins.items():
-        full = EXPECT_NAMES.get(name, name)
-        if full not in known:
-            full = "package." + name.replace("_", "-").lower()
-        if full not in known:
+        full = pinned_fact(name, known)
+        if full is None:
             raise UnknownPin(name)
         expected[full] = value
     return expected
+
+
+def pinned_fact(pin: str, known: Sequence[str]) -> str | None:
+    """The fact that a pin names: by its short name, its own, or a package's; None where `known` has none."""
+    names = EXPECT_NAMES.get(pin, pin), "package." + pin.replace("_", "-").lower()
+    return next((name for name in names if name in known), None)
 
 
 def _all_same(values: Sequence[Any]) -> bool:

@@ -84,17 +84,24 @@ def _own_names(values: Values, names: Sequence[str]) -> list[Finding]:
 def _resolution(values: Values, names: Sequence[str], backend: str | None) -> list[Finding]:
     own = {name: own_addresses(values, name) for name in names}
     wrong: dict[str, str] = {}
+    remedies: dict[str, None] = {}
     for node in names:
         resolves: Mapping[str, list[str]] | None = value_of(values, "network.resolves", node)
         if resolves is None:
             continue
         for peer, got in resolves.items():
             if not got:
-                wrong.setdefault(node, f"does not know {peer}")
+                said, remedy = f"does not know {peer}", "llmctl setup-nodes NODES writes the names into /etc/hosts"
             elif got[0].startswith("127."):
-                wrong.setdefault(node, f"takes {peer} for {got[0]}, a loopback address")
+                said = f"takes {peer} for {got[0]}, a loopback address"
+                remedy = f"take {peer} out of the line of {got[0]} in /etc/hosts on {node}"
             elif own.get(peer) and got[0] not in own[peer]:
-                wrong.setdefault(node, f"takes {peer} for {got[0]}, which {peer} does not have")
+                said = f"takes {peer} for {got[0]}, which {peer} does not have"
+                remedy = f"correct what names {peer} there: getent -s files hosts {peer} tells whether it is /etc/hosts"
+            else:
+                continue
+            if wrong.setdefault(node, said) is said:
+                remedies.setdefault(remedy)
     if not wrong:
         return []
     return [
@@ -104,7 +111,7 @@ def _resolution(values: Values, names: Sequence[str], backend: str | None) -> li
             title=_grouped(wrong),
             nodes=tuple(wrong),
             values=dict(wrong),
-            remedy=f"llmctl setup-nodes {fold(names)} writes the names into /etc/hosts",
+            remedy="; ".join([*remedies][:4]),
         )
     ]
 

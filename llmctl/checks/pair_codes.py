@@ -43,7 +43,8 @@ CODES: dict[str, Pair] = {
         "error with pdsh, else warning",
         "`getent ahostsv4 NODE` on every node",
         "a node does not resolve another's name, or resolves it to loopback or to an address the other does not have",
-        "llmctl setup-nodes NODES writes the names into /etc/hosts",
+        "llmctl setup-nodes NODES writes missing names into /etc/hosts; a line there that is wrong, such as 127.0.1.1, "
+        "has to be taken out by hand",
         ("network.resolves", "network.addresses"),
     ),
     "network.interface.wrong": Pair(

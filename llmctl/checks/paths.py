@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
 from llmctl.checks.estimate import read_config
@@ -15,8 +16,8 @@ from llmctl.resources import onnode_text
 KEYS = {"model": "model.path", "adapter": "train.lora.adapter", "data": "data.dir", "code": "cluster.code"}
 
 
-def path_rows(places: Mapping[str, Sequence[str]], *, deep: bool = False) -> list[Row]:
-    """A row for each kind of KEYS that has places on the nodes."""
+def path_rows(places: Mapping[str, Sequence[str]], *, deep: bool = False, local: bool = False) -> list[Row]:
+    """A row for each kind of KEYS that has places on the nodes; `local`: the one node is this machine."""
     mode = "deep" if deep else "quick"
     return [
         Row(
@@ -28,12 +29,17 @@ def path_rows(places: Mapping[str, Sequence[str]], *, deep: bool = False) -> lis
             source=f"`{KEYS[kind]}`: SHA-256 of every file, the commit; of weights over 16 MiB their size and the "
             "header of safetensors, all of them with --deep",
             why="ranks train on different weights, data or code",
-            remedy=f"bring it to the same place on every node: llmctl push {sh_quote(paths[0])} NODES"
+            remedy=("put it there" if local else f"from the folder where it lies here: {_push(paths[0])}")
             + ("" if kind == "code" else f"; or let it be staged (docs/recipe.md, {KEYS[kind]})"),
         )
         for kind, paths in places.items()
         if paths
     ]
+
+
+def _push(path: str) -> str:
+    """The command that brings it to its place on all nodes."""
+    return f"llmctl push {sh_quote(PurePosixPath(path).name)} NODES --to {sh_quote(path)}"
 
 
 def config_rows(places: Mapping[str, Sequence[str]]) -> list[Row]:

@@ -3,6 +3,7 @@ again."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
@@ -14,8 +15,9 @@ from llmctl.checks.collective import judge_collective
 from llmctl.checks.container import container_rows
 from llmctl.checks.environment import environment_rows
 from llmctl.checks.facts import Fact, Finding, Severity
+from llmctl.checks.folding import fold
 from llmctl.checks.host import host_rows
-from llmctl.checks.judge import expectation, judge
+from llmctl.checks.judge import expectation, judge, pinned_fact
 from llmctl.checks.network import judge_network
 from llmctl.checks.pair_codes import CODES
 from llmctl.checks.paths import config_rows, path_rows
@@ -108,7 +110,7 @@ class Question:
             *host_rows(self.workdir, pdsh=self.backend == "pdsh"),
             *environment_rows(self.variables),
             *python_rows(self.python, engine=self.engine, deepspeed=self.deepspeed, lora=self.lora),
-            *path_rows(self.places, deep=self.deep),
+            *path_rows(self.places, deep=self.deep, local=self.backend == "local"),
             *config_rows(self.places),
             *container_rows(self.container),
         ]
@@ -188,6 +190,7 @@ def findings(
         Wanted(slots=question.slots, disk=question.disk, needs=needs, variables=question.variables),
         question.rules(facts),
         question.count,
+        {pinned_fact(pin, question.names()) or pin for pin in question.expect},
     )
     found += [
         finding
@@ -200,7 +203,15 @@ def findings(
         if question.tells(finding.code)
     ]
     found += judge_collective(known(facts), [node.name for node in nodes])
+    found = [replace(finding, remedy=typed(finding.remedy, finding.nodes, nodes)) for finding in found]
     return sorted(found, key=lambda finding: list(Severity).index(finding.severity))
+
+
+def typed(remedy: str, odd: Sequence[str], nodes: Sequence[Node]) -> str:
+    """A remedy as it can be typed: NODES are all nodes of the check, NODE is the first odd one."""
+    names = [node.name for node in nodes]
+    words = {"NODES": fold(names), "NODE": next(iter([*odd, *names]), "NODE")}
+    return re.sub(r"\bNODES?\b", lambda found: words[found[0]], remedy)
 
 
 def _of_image(row: Row) -> bool:

@@ -148,9 +148,16 @@ def unknown_key(node: str, label: str, key: HostKey) -> HostKeyError:
         "the host key is not known",
         where=node,
         why=f"{label} shows {key.kind} {key.fingerprint}, which nobody has verified yet",
-        hint="compare it on the node (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub), then give llmctl setup-nodes "
-        f"--fingerprint {node}={key.fingerprint}",
+        hint="compare it on the node (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub), then, with the other nodes "
+        f"beside it: llmctl setup-nodes {_word(node, label)} --fingerprint {node}={key.fingerprint}",
     )
+
+
+def _word(node: str, label: str) -> str:
+    """The node as it is typed, from the label of its host key: `address` or `[address]:port`."""
+    address, _, port = label.removeprefix("[").partition("]:")
+    place = "" if address == node else f"={address}"
+    return f"{node}{place}{f':{port}' if port else ''}"
 
 
 def changed_key(node: str, label: str, key: HostKey, known: Sequence[HostKey], source: Path) -> HostKeyError:

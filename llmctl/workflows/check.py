@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from llmctl.checks.addresses import known
 from llmctl.checks.coverage import Coverage, coverage
-from llmctl.checks.estimate import Training, checkpoints
 from llmctl.checks.facts import Fact, Finding, Severity
 from llmctl.checks.judge import UnknownPin, expectation
 from llmctl.checks.probing import Parsed, facts, request
@@ -23,12 +21,13 @@ from llmctl.recipe.schema import Recipe
 from llmctl.remote.connect import connect_all
 from llmctl.remote.local import LocalTransport
 from llmctl.remote.transport import Transport
-from llmctl.render.files import entering, environment, shell_of
-from llmctl.run.redact import Redactor, is_secret_name
+from llmctl.render.files import entering, shell_of
+from llmctl.run.redact import Redactor
 from llmctl.workflows.asking import Ask, ask_all, by_pdsh, by_transport
 from llmctl.workflows.collective import ask_collective
 from llmctl.workflows.facts_file import load_baseline, load_saved
 from llmctl.workflows.pairs import ask_pairs
+from llmctl.workflows.question import question_of, told_variables
 from llmctl.workflows.render import Draft, draft
 
 SECOND_ROUND = ("network.resolves", "network.connect", "network.ports", "network.path_mtu", "ssh.from_first")
@@ -55,75 +54,6 @@ class CheckResult:
     @property
     def blocked(self) -> bool:
         return any(finding.severity is Severity.ERROR for finding in self.findings)
-
-
-def question_of(planned: Draft) -> Question:
-    """What a recipe's nodes are asked."""
-    recipe, paths, staged = planned.loaded.recipe, planned.plan.paths, planned.inputs.sizes
-    container = recipe.cluster.container
-    places = {"model": paths.model_path, "adapter": paths.adapter_path, "data": paths.data_dir}
-    return Question(
-        workdir=recipe.cluster.workdir,
-        python=planned.plan.python,
-        device=recipe.cluster.device,
-        backend=recipe.launch.backend,
-        interface=recipe.cluster.interface,
-        engine=container is None,
-        deepspeed=recipe.deepspeed is not None,
-        lora=recipe.train.method == "lora",
-        places={kind: [place] for kind, place in places.items() if place is not None and kind not in staged}
-        | ({"code": list(recipe.cluster.code)} if recipe.cluster.code else {}),
-        slots={node.name: node.slots or recipe.cluster.devices_per_node for node in planned.nodes},
-        count=len(planned.nodes),
-        disk=sum(staged.values()),
-        training=asdict(_training(planned)),
-        model=_model_config(planned),
-        variables=_told_variables(recipe),
-        container=container.model_dump(include={"runtime", "image"}) if container else {},
-        expect=dict(recipe.cluster.expect),
-    )
-
-
-def _training(planned: Draft) -> Training:
-    recipe, plan = planned.loaded.recipe, planned.plan
-    train, zero = recipe.train, recipe.deepspeed
-    offloaded = ((zero and zero.model_extra) or {}).get("zero_optimization") or {}
-    return Training(
-        method=train.method,
-        rank=train.lora.r,
-        precision=train.precision,
-        device=recipe.cluster.device,
-        zero=zero.stage if zero else None,
-        offload=(offloaded.get("offload_optimizer") or {}).get("device") == "cpu",
-        checkpoints=checkpoints(
-            save_steps=train.save_steps,
-            limit=train.save_total_limit,
-            steps=plan.steps(planned.inputs.rows),
-            resumed=plan.resume,
-        ),
-    )
-
-
-def _model_config(planned: Draft) -> dict[str, Any]:
-    """The model's config where the launcher has it: of a model from scratch, or of one that is staged."""
-    recipe, staged = planned.loaded.recipe, planned.inputs.staged.get("model")
-    if recipe.model.init is not None:
-        return dict(recipe.model.init)
-    try:
-        config = json.loads(staged.files["config.json"].read_text(encoding="utf-8")) if staged else {}
-    except (OSError, ValueError) as error:
-        raise UsageError("is no config of a model", where="model.path, config.json", why=str(error)) from None
-    return config if isinstance(config, dict) else {}
-
-
-def _told_variables(recipe: Recipe) -> dict[str, str]:
-    """What a node is told of the run's variables: no secret, which the probe does not need."""
-    redactor = Redactor()
-    return {
-        name: value
-        for name, value in environment(recipe).items()
-        if not is_secret_name(name) and not redactor.text(f"{name}={value}").masked
-    }
 
 
 def _assert_no_secret_in_argv(recipe: Recipe) -> None:
@@ -286,7 +216,7 @@ def _ask_each(
     rows = [row for group in question.rows.values() for row in group]
     asked = request(
         rows,
-        activation=entering(recipe, _told_variables(recipe)) if recipe and not recipe.cluster.container else None,
+        activation=entering(recipe, told_variables(recipe)) if recipe and not recipe.cluster.container else None,
         shell=shell_of(recipe) if recipe else "bash",
         ports=_ports(recipe),
     )

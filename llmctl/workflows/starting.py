@@ -16,9 +16,10 @@ from llmctl.remote.fanout import Outcome
 from llmctl.remote.transport import Transport
 from llmctl.render.files import shell_of
 from llmctl.run.folder import RunFolder, write_json
-from llmctl.workflows.check import CheckResult, check_nodes, question_of
+from llmctl.workflows.check import CheckResult, check_nodes
 from llmctl.workflows.drift import let_through
 from llmctl.workflows.live import Live
+from llmctl.workflows.question import question_of
 from llmctl.workflows.render import Draft
 from llmctl.workflows.slurm_gate import allocated
 

@@ -11,7 +11,16 @@ from llmctl.errors import HostKeyError, UsageError
 from llmctl.recipe.hosts import Node
 from llmctl.remote.connect import Target, resolve
 from llmctl.remote.firstcontact import FirstContact, Trust, decide
-from llmctl.remote.hostkeys import HostKey, find_keys, forget, host_label, known_keys, own_known_hosts, remember
+from llmctl.remote.hostkeys import (
+    HostKey,
+    find_keys,
+    forget,
+    host_label,
+    known_keys,
+    own_known_hosts,
+    remember,
+    unknown_key,
+)
 from llmctl.remote.inventory import Entry, load_inventory, save_inventory
 
 ONE = HostKey("ssh-ed25519", "AAAAC3NzaC1lZDI1NTE5AAAAIJUOg1YgPjHa946Qurk2PF7ZXegeq28tKJ/t+60KvY9u")
@@ -123,3 +132,12 @@ def test_the_inventory_comes_back_as_it_was() -> None:
     entries = {"b": Entry(address="10.0.0.1", user="me", added={"keys": ["AAAA"], "ssh_dir": True})}
     save_inventory(entries)
     assert load_inventory() == entries
+
+
+@pytest.mark.parametrize(
+    ("label", "word"),
+    [("10.0.0.1", "node1=10.0.0.1"), ("[10.0.0.1]:2222", "node1=10.0.0.1:2222"), ("node1", "node1")],
+)
+def test_the_remedy_for_an_unknown_key_can_be_typed(label: str, word: str) -> None:
+    key = HostKey("ssh-ed25519", "AAAA")
+    assert f"llmctl setup-nodes {word} --fingerprint node1={key.fingerprint}" in unknown_key("node1", label, key).hint
