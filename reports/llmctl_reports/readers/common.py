@@ -44,9 +44,9 @@ def finite(value: Any) -> float | None:
 
 
 def whole(value: Any) -> int | None:
-    """A whole number or None."""
+    """A whole number that a float holds exactly, or None."""
     found = finite(value)
-    return int(found) if found is not None else None
+    return int(found) if found is not None and abs(found) < 2**53 else None
 
 
 def text_or_none(value: object) -> str | None:

@@ -18,7 +18,7 @@ from llmctl_reports.values import Column, Meta, RunLog
 
 DICT = re.compile(rb"\{'[^{}\r\n]*\}")
 PAIR = re.compile(rb"'([^']+)'\s*:\s*'?([^,'{}]*)'?")
-BAR = re.compile(rb"\|\s*(\d+)/(\d+)\s*\[")
+BAR = re.compile(rb"\|\s*(\d{1,15})/(\d{1,15})\s*\[")
 OURS = (b"'loss'", b"'train_runtime'")
 TOTAL = re.compile(rb"Total optimization steps\s*=\s*([\d,]+)")
 SAMPLES = re.compile(rb"Total train batch size[^=\r\n]*=\s*([\d,]+)")

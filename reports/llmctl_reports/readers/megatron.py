@@ -13,7 +13,7 @@ from llmctl_reports.readers.gather import Gathering
 from llmctl_reports.readers.source import Source
 from llmctl_reports.values import SKIPPED, Column, Meta, RunLog
 
-BEGIN = rb"iteration[ \t:=]+(\d+)[ \t]*/[ \t]*(\d+)[^|\r\n]*\|"
+BEGIN = rb"iteration[ \t:=]+(\d{1,15})[ \t]*/[ \t]*(\d{1,15})[^|\r\n]*\|"
 ITERATION = re.compile(BEGIN + rb"([^\r\n]*)")
 FIELD = re.compile(rb"\s*(.+?)\s*[:=]\s*(\S+)\s*")
 OWN_KEYS = ("elapsed time per iteration", "consumed samples", "lm loss")

@@ -26,12 +26,13 @@ def read(source: Source) -> RunLog:
     found, said = Gathering(), dict[str, Any]()
     before: tuple[int, float] | None = None
     for event in _events(source, found):
-        key, value, about = event.get("key"), event.get("value"), event.get("metadata") or {}
+        key, value, about = str(event.get("key")), event.get("value"), event.get("metadata")
+        about = about if isinstance(about, dict) else {}
         samples = whole(about.get("samples_count", about.get("step")))
         losses = value if isinstance(value, dict) else {key: value}
         loss = next((losses[name] for name in LOSSES if name in losses), None)
         if loss is None or samples is None:
-            said[str(key)] = value
+            said[key] = value
             continue
         step = samples // (whole(said.get("global_batch_size")) or 1)
         now = finite(event.get("time_ms"))

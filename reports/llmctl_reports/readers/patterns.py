@@ -66,8 +66,9 @@ class LinePattern:
 
 
 def _compiled(text: str) -> re.Pattern[str]:
-    """`<name>` stands for a number in a group of that name."""
-    return re.compile(re.sub(r"(?<!P)<(\w+)>", lambda match: f"(?P<{match[1]}>{NUMBER})", text), re.MULTILINE)
+    """`<name>` stands for a number in a group of that name, `<#name>` for a whole one."""
+    groups = re.sub(r"<#(\w+)>", r"(?P<\1>\\d{1,15})", text)
+    return re.compile(re.sub(r"(?<!P)<(\w+)>", lambda match: f"(?P<{match[1]}>{NUMBER})", groups), re.MULTILINE)
 
 
 COUNTS_FROM_ZERO = "its steps are counted from 0"
@@ -75,18 +76,16 @@ COUNTS_FROM_ZERO = "its steps are counted from 0"
 PATTERNS = (
     LinePattern(
         "torchtitan",
-        _compiled(r"\bstep:\s*(?P<step>\d+)\s+loss:\s*<loss>(?:\s+grad_norm:\s*<grad_norm>)?.*\btps:"),
+        _compiled(r"\bstep:\s*<#step>\s+loss:\s*<loss>(?:\s+grad_norm:\s*<grad_norm>)?.*\btps:"),
     ),
     LinePattern(
         "torchtune",
-        _compiled(
-            r"\bStep (?P<step>\d+) \|(?=.*\bloss:<loss>)(?=.*?\blr:<learning_rate>|)(?=.*?\bgrad_norm:<grad_norm>|)"
-        ),
+        _compiled(r"\bStep <#step> \|(?=.*\bloss:<loss>)(?=.*?\blr:<learning_rate>|)(?=.*?\bgrad_norm:<grad_norm>|)"),
     ),
     LinePattern(
         "MindFormers",
         _compiled(
-            r"Epoch:\[\s*(?P<epoch_number>\d+)/\s*(?P<epochs>\d+)\], step:\[\s*(?P<step>\d+)/\s*(?P<epoch_steps>\d+)\],"
+            r"Epoch:\[\s*<#epoch_number>/\s*<#epochs>\], step:\[\s*<#step>/\s*<#epoch_steps>\],"
             r" loss: <loss>, per_step_time: (?P<milliseconds>\d+)ms, lr: <learning_rate>"
             r"(?:.*?\bglobal_norm:? ?\[(?P<grad_norm>[\d.]+)\])?"
         ),
@@ -95,39 +94,35 @@ PATTERNS = (
     LinePattern(
         "NeMo",
         _compiled(
-            r"\blr: <learning_rate> \|.*\bglobal_step: (?P<step>\d+) \|.*\breduced_train_loss: <loss>"
+            r"\blr: <learning_rate> \|.*\bglobal_step: <#step> \|.*\breduced_train_loss: <loss>"
             r"(?:.*\btrain_step_timing in s: <seconds>)?"
         ),
         notes=(COUNTS_FROM_ZERO,),
     ),
     LinePattern(
         "LitGPT",
-        _compiled(
-            r"\biter (?P<step>\d+) step \d+ \| loss train: <loss>,(?:.*\biter time: (?P<milliseconds>[\d.]+) ms)?"
-        ),
+        _compiled(r"\biter <#step> step \d+ \| loss train: <loss>,(?:.*\biter time: (?P<milliseconds>[\d.]+) ms)?"),
         notes=("its points are micro batches, not optimizer steps",),
     ),
     LinePattern(
         "nanoGPT",
-        _compiled(r"\biter (?P<step>\d+): loss <loss>, time (?P<milliseconds>[\d.]+)ms"),
+        _compiled(r"\biter <#step>: loss <loss>, time (?P<milliseconds>[\d.]+)ms"),
         notes=(COUNTS_FROM_ZERO,),
     ),
     LinePattern(
         "llm.c",
         _compiled(
-            r"\bstep\s+(?P<step>\d+)/(?P<total>\d+) \| (?:train )?loss <loss>.*?\|(?: norm <grad_norm>[^|]*\|)?"
+            r"\bstep\s+<#step>/<#total> \| (?:train )?loss <loss>.*?\|(?: norm <grad_norm>[^|]*\|)?"
             r"(?: lr <learning_rate> \|)?.*?(?P<milliseconds>[\d.]+) ms"
         ),
     ),
     LinePattern(
         "llm.c main.log",
-        _compiled(r"^s:(?P<step>\d+) trl:<loss>(?: lr:<learning_rate>)?(?: norm:<grad_norm>)?"),
+        _compiled(r"^s:<#step> trl:<loss>(?: lr:<learning_rate>)?(?: norm:<grad_norm>)?"),
         notes=(COUNTS_FROM_ZERO,),
     ),
     LinePattern(
         "modded-nanogpt",
-        _compiled(
-            r"\bstep:(?P<step>\d+)/(?P<total>\d+) (?:train_)?loss:<loss>(?:.*?\bstep_avg:(?P<milliseconds>[\d.]+)ms)?"
-        ),
+        _compiled(r"\bstep:<#step>/<#total> (?:train_)?loss:<loss>(?:.*?\bstep_avg:(?P<milliseconds>[\d.]+)ms)?"),
     ),
 )
