@@ -96,6 +96,13 @@ def make_plan(
             why="DeepSpeed hands the folder to the nodes' shells without quotes, and pdsh puts something else for %h",
             hint="use letters, digits and ./_- in cluster.workdir, or launch.backend: ssh",
         )
+    for node in nodes:
+        if cluster.devices and node.slots not in (None, len(cluster.devices)):
+            raise UsageError(
+                f"{node.name} has slots={node.slots}, cluster.devices names {len(cluster.devices)}",
+                where="cluster.devices",
+                hint="leave the slots of the nodes out",
+            )
     addresses, interfaces = addresses or {}, interfaces or {}
     planned: list[NodePlan] = []
     for rank, node in enumerate(nodes):
