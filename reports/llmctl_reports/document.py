@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from llmctl_reports import words
+from llmctl_reports.chinese import translated
 from llmctl_reports.curves import Chart, charts
 from llmctl_reports.tables import (
     Table,
@@ -19,7 +20,7 @@ from llmctl_reports.tables import (
     results_table,
     speed_table,
 )
-from llmctl_reports.throughput import WARM_UP, throughput
+from llmctl_reports.throughput import throughput
 from llmctl_reports.values import RunLog
 from llmctl_reports.verdict import Comparison
 
@@ -116,7 +117,7 @@ def _compared(run: RunLog, comparison: Comparison | None, lang: str) -> list[Blo
     if comparison:
         made.append(Line(words.alignment_line(comparison, lang)))
     made.append(logs_table(run, reference, lang))
-    made += [Line(note) for note in (comparison.alignment.notes if comparison else run.notes)]
+    made += [Line(translated(note, lang)) for note in (comparison.alignment.notes if comparison else run.notes)]
     for name, log in _named(run, reference):
         made += [Line(f"{say[name]}, {say['allowed']}: {finding}") for finding in log.allowed_findings]
         made += [Line(f"{say[name]}, {words.restart_line(restart, lang)}") for restart in log.restarts]
@@ -131,10 +132,4 @@ def _basis(name: str, log: RunLog, lang: str) -> str:
     basis = throughput(log).basis
     if lang == "en":
         return f"{name}: computed from {basis}." if basis != "not logged" else f"{name}: the log has no times."
-    chinese: Mapping[str, str] = {
-        f"step times without the first {WARM_UP} steps": f"单步时间（不含前{WARM_UP}步）",
-        "step times, warm-up included": "单步时间（含预热）",
-        "the whole run time, everything included": "总运行时间（含全部开销）",
-        "the trainer's steps per second": "训练器输出的steps/s",
-    }
-    return f"{name}：由{chinese[basis]}计算。" if basis in chinese else f"{name}：日志中没有时间。"
+    return f"{name}：由{translated(basis, lang)}计算。" if basis != "not logged" else f"{name}：日志中没有时间。"

@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from llmctl_reports.chinese import translated
 from llmctl_reports.throughput import throughput
 from llmctl_reports.values import RunLog
 from llmctl_reports.verdict import Comparison
@@ -95,7 +96,9 @@ def logs_table(run: RunLog, reference: RunLog | None, lang: str) -> Table:
     rows = []
     for name, log in (("run", run), *([("reference", reference)] if reference else [])):
         steps, losses = log.points.step, log.points.loss
-        dropped = ", ".join(f"{count} x {reason}" for reason, count in log.dropped.items()) or say["none"]
+        dropped = (
+            ", ".join(f"{count} x {translated(reason, lang)}" for reason, count in log.dropped.items()) or say["none"]
+        )
         ends = (f"{losses[0]:.4f} ({steps[0]})", f"{losses[-1]:.4f} ({steps[-1]})")
         source = f"{say[name]}: {log.source}"
         rows.append((source, log.format, str(len(log.points)), str(log.window), *ends, dropped))
@@ -114,8 +117,14 @@ def checks_table(comparison: Comparison, lang: str) -> Table:
     return Table(
         (say["check"], say["value"], say["limit"], say["source"], say["result"]),
         tuple(
-            (c.name, NOTHING if c.value is None else amount(c.name, c.value), limit(c), c.source, str(c.result))
-            for c in comparison.checks
+            (
+                translated(check.name, lang),
+                NOTHING if check.value is None else amount(check.name, check.value),
+                limit(check),
+                translated(check.source, lang),
+                str(check.result),
+            )
+            for check in comparison.checks
         ),
     )
 

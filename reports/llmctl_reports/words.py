@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from llmctl_reports.chinese import translated
 from llmctl_reports.profiles import Check, Verdict
 from llmctl_reports.values import Restart
 from llmctl_reports.verdict import Comparison
@@ -140,16 +141,39 @@ FIGURES = {
     },
 }
 
+REASONS = {
+    "en": {
+        "between": "; ",
+        "basis": "{} common points, profile {}",
+        "unknown": "{} is not known",
+        "needed": "{} common points are needed",
+        "interval": ", 95 % interval {} to {}",
+        "limit": " (limit {})",
+    },
+    "zh": {
+        "between": "；",
+        "basis": "共同点{}个，判定标准{}",
+        "unknown": "{}未知",
+        "needed": "至少需要{}个共同点",
+        "interval": "，95%置信区间 {} 至 {}",
+        "limit": "（限值{}）",
+    },
+}
+
 KEYS = {"en": {"step": "steps", "samples": "samples"}, "zh": {"step": "步", "samples": "样本"}}
 
 
 def verdict_line(comparison: Comparison) -> str:
     """One line: the verdict, its profile, and the checks that brought it about."""
+    return f"{comparison.verdict}: {_reasons(comparison, 'en')}"
+
+
+def _reasons(comparison: Comparison, lang: str) -> str:
     wanted = [check for check in comparison.checks if check.result is comparison.verdict]
     shown = wanted[:1] if comparison.verdict is Verdict.PASS else wanted
-    told = "; ".join(_told(comparison, check) for check in shown)
-    points = comparison.statistics.points
-    return f"{comparison.verdict}: {told}; {points} common points, profile {comparison.profile}"
+    say, points = REASONS[lang], comparison.statistics.points
+    told = [_told(comparison, check, lang) for check in shown]
+    return say["between"].join([*told, say["basis"].format(points, comparison.profile)])
 
 
 def conclusion(comparison: Comparison, lang: str) -> str:
@@ -161,20 +185,20 @@ def conclusion(comparison: Comparison, lang: str) -> str:
         Verdict.FAIL: "精度不满足要求。",
         Verdict.INCONCLUSIVE: "现有数据不足以判断。",
     }
-    told = verdict_line(comparison).removeprefix(f"{comparison.verdict}: ")
-    return f"**{comparison.verdict}：{ends[comparison.verdict]}{told}**"
+    return f"**{comparison.verdict}：{ends[comparison.verdict]}{_reasons(comparison, lang)}**"
 
 
-def _told(comparison: Comparison, check: Check) -> str:
+def _told(comparison: Comparison, check: Check, lang: str) -> str:
+    say, name = REASONS[lang], translated(check.name, lang)
     if check.value is None:
-        return f"{check.name} is not known"
+        return say["unknown"].format(name)
     if check.name == "common points":
-        return f"{check.limit:g} common points are needed"
-    text = f"{check.name} {amount(check.name, check.value)}"
+        return say["needed"].format(f"{check.limit:g}")
+    text = f"{name} {amount(check.name, check.value)}"
     bias = comparison.statistics.gated_bias
     if check.name.startswith("bias") and bias.low is not None and bias.high is not None:
-        text += f", 95 % interval {_signed(bias.low)} to {_signed(bias.high)}"
-    return f"{text} (limit {limit(check)})"
+        text += say["interval"].format(_signed(bias.low), _signed(bias.high))
+    return text + say["limit"].format(limit(check))
 
 
 def limit(check: Check) -> str:

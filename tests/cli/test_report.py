@@ -60,6 +60,26 @@ def test_json_is_all_that_is_printed(tmp_path: Path, call: Run) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"run.log", "bad.log"}
 
 
+def test_the_summary_is_all_that_is_printed(tmp_path: Path, call: Run) -> None:
+    run = log(tmp_path, "run.log", 1.0)
+    done = call(run, "--compare", log(tmp_path, "ref.log", 1.1), "--format", "summary", "--lang", "zh", code=1)
+    assert done.stdout.startswith("# 训练报告: run\n\n**FAIL：精度不满足要求。")
+    assert {path.name for path in tmp_path.iterdir()} == {"run.log", "ref.log"}
+
+
+def test_only_pictures_need_matplotlib(tmp_path: Path, run_llmctl: Run) -> None:
+    (tmp_path / "none/matplotlib").mkdir(parents=True)
+    (tmp_path / "none/matplotlib/__init__.py").write_text("raise ImportError('not here')")
+    env = os.environ | {"LLMCTL_HOME": str(tmp_path / "home"), "PYTHONPATH": str(tmp_path / "none")}
+    words = ("report", log(tmp_path, "run.log", 1.0), "--compare", log(tmp_path, "ref.log", 1.0), "-o", "out")
+    done = run_llmctl(*words, cwd=tmp_path, env=env, code=0)
+    assert "loss 3 █" in done.stdout
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        *("report.html", "report.md", "report.json", "points.csv"),
+    }
+    assert "ImportError" in run_llmctl(*words, "--format", "png", cwd=tmp_path, env=env).stderr
+
+
 def test_mistakes_are_told(tmp_path: Path, call: Run) -> None:
     (tmp_path / "empty.log").write_text("hello\n")
     done = call("empty.log", code=2)
