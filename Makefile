@@ -3,6 +3,10 @@ VENV ?= .venv
 PYTHON ?= python3
 TORCH_INDEX ?=
 JOBS ?= 2
+# Faults mostly wait, each in a lab of its own.
+FAULT_JOBS ?= 6
+ROW ?= *
+N ?= 20
 
 BIN := $(VENV)/bin
 INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
@@ -10,13 +14,14 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install -c constraints.t
 REFERENCE := recipes/data/quickstart/reference/steps.jsonl
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint docs clean
+.PHONY: help demo test soak lint docs clean
 
 help:
 	@echo "make demo    install into $(VENV), train the quickstart model, compare it with the stored reference"
 	@echo "make test    install what the tests need; linters, type checker, layers, tests with coverage"
 	@echo "make lint    only the linters, the type checker and the layers"
 	@echo "make docs    write docs/findings.md anew from the rows that are checked"
+	@echo "make soak    repeat rows of the fault table: make soak ROW='rank_*' N=20"
 	@echo "make clean   remove $(VENV) and caches; runs/ stays"
 	@echo ""
 	@echo "PYTHON=python3.12  the Python that makes $(VENV); 3.11 or newer"
@@ -30,8 +35,12 @@ demo: $(VENV)/.installed
 
 test: lint
 	rm -f .coverage .coverage.*
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --cov --cov-report=
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --ignore tests/faults -n $(JOBS) --dist loadfile --cov --cov-report=
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults -n $(FAULT_JOBS) --dist loadgroup --cov --cov-report=
 	$(BIN)/coverage report --skip-covered
+
+soak: $(VENV)/.installed-test
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.soak '$(ROW)' $(N) $(FAULT_JOBS)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check

@@ -237,7 +237,7 @@ class Drill:
         from_step = self.saved()
         until_step = from_step + steps
         done = llmctl(
-            "run", "--resume", self.run, "--set", f"train.max_steps={until_step}", env=self.lab.env, code=0, timeout=120
+            "run", "--resume", self.run, "--set", f"train.max_steps={until_step}", env=self.lab.env, code=0, timeout=240
         )
         wanted = f"continuing from checkpoint-{from_step}" if from_step else "starting from the beginning"
         assert wanted in done.stdout, done.stdout
