@@ -33,12 +33,21 @@ def report(
     noise: list[str] = typer.Option([], "--noise", metavar="REF2", help="A further run of the reference; repeatable."),
     format_in: str | None = typer.Option(None, "--format-in", metavar="NAME", help="The format of the run's log."),
     explain: bool = typer.Option(False, "--explain", help="Tell how the logs were read; write nothing."),
+    check_table: Path | None = typer.Option(
+        None, "--check-table", metavar="FILE", help="Check the arithmetic of the throughput tables in a Markdown file."
+    ),
+    per_device: float | None = typer.Option(
+        None, "--per-device", metavar="TOKENS", help="With --check-table: sequence length / devices of its rows."
+    ),
     lang: str = typer.Option("en", "--lang", metavar="LIST", help="en, zh or both."),
     runs: Path | None = typer.Option(None, "--runs", envvar="LLMCTL_RUNS", help="The folder of the runs."),
 ) -> None:
     """Turn a run's log into tables and pictures, and hold it against a reference."""
     from llmctl.workflows import report as workflow
 
+    if check_table is not None:
+        _check_table(check_table, per_device)
+        return
     wanted = workflow.chosen_formats(formats, output)
     languages = workflow.chosen_languages(lang)
     made = workflow.make_report(run, compare, runs, profile=profile, noise=noise, format_in=format_in)
@@ -67,3 +76,13 @@ def report(
         typer.echo(f"not compared; the recipe names a reference: llmctl report --compare {made.suggested}")
     typer.echo(f"report: {paths[0]}")
     raise typer.Exit(int(made.exit_code))
+
+
+def _check_table(path: Path, per_device: float | None) -> None:
+    from llmctl.workflows.report import check_table
+
+    rows, slips = check_table(path, per_device)
+    for slip in slips:
+        typer.echo(f"{path}:{slip.row.line}: {slip.what}")
+    typer.echo(f"{rows} rows, {len(slips)} of them do not add up")
+    raise typer.Exit(1 if slips else 0)

@@ -16,6 +16,7 @@ from llmctl_reports.page import page
 from llmctl_reports.profiles import PROFILES, Verdict
 from llmctl_reports.readers import IN_FOLDER, read_log
 from llmctl_reports.sparkline import sparkline
+from llmctl_reports.table_check import Slip, slips, table_rows
 from llmctl_reports.values import Restart, RunLog
 from llmctl_reports.verdict import Comparison, compare
 
@@ -128,6 +129,18 @@ def make_report(
         raise UsageError(error.what, where=error.where, why=error.why, hint=error.hint) from None
     title = source.resolve().name if source.is_dir() else source.stem
     return Report(run, comparison, folder, title, None if other else _reference_of(source))
+
+
+def check_table(path: Path, per_device: float | None) -> tuple[int, list[Slip]]:
+    """How many rows the throughput tables of a Markdown file have, and those that do not add up. Raises UsageError when
+    there is no such file or table."""
+    try:
+        rows = table_rows(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError("the file cannot be read", where=str(path), why=str(error)) from None
+    except ReportError as error:
+        raise UsageError(error.what, where=str(path), why=error.why, hint=error.hint) from None
+    return len(rows), slips(rows, per_device)
 
 
 def chosen_formats(text: str, output: Path | None) -> tuple[str, ...]:
