@@ -32,7 +32,7 @@ class Farm:
 @contextmanager
 def farm(folder: Path, count: int, *, alone: bool = False) -> Iterator[Farm]:
     """Bring up `count` nodes whose names are their addresses; they end with the block. `alone`: each sees no processes
-    but its own, which end with it; needs root.
+    but its own, which end with it, and no ~/.bashrc: what that starts could be killed midway. Needs root.
 
     Raises RuntimeError where sshd is missing or does not start."""
     sshd = shutil.which("sshd", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
@@ -71,16 +71,11 @@ def _private_run(*, alone: bool) -> list[str]:
     dies_with_us = ["setpriv", "--pdeathsig", "KILL", "--"]
     if os.geteuid() != 0:
         return dies_with_us
-    spaces = ["-m", "-p", "-f", "--mount-proc", "--kill-child"] if alone else ["-m"]
-    return [
-        *dies_with_us,
-        "unshare",
-        *spaces,
-        "sh",
-        "-c",
-        'mount -t tmpfs run /run && mkdir /run/sshd && exec "$@"',
-        "sh",
-    ]
+    spaces, mounts = ["-m"], "mount -t tmpfs run /run && mkdir /run/sshd"
+    if alone:
+        spaces += ["-p", "-f", "--mount-proc", "--kill-child"]
+        mounts += " && { [ ! -e ~/.bashrc ] || mount --bind /dev/null ~/.bashrc; }"
+    return [*dies_with_us, "unshare", *spaces, "sh", "-c", f'{mounts} && exec "$@"', "sh"]
 
 
 def _end(daemon: subprocess.Popen[bytes]) -> None:
