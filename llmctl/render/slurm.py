@@ -46,7 +46,7 @@ def batch(plan: Plan) -> list[str]:
         words.append(f"--time={slurm.time_limit}")
     words += [
         f"--signal=B:USR1@{slurm.signal_seconds}",
-        "--requeue" if plan.recipe.launch.retries else "--no-requeue",
+        "--requeue" if slurm.requeue else "--no-requeue",
         f"--output=logs/{plan.nodes[0].name}/slurm.log",
         "--open-mode=append",
         "--export=ALL",
@@ -63,7 +63,7 @@ def slurm_values(plan: Plan) -> dict[str, Any]:
         "counted": chosen_by_slurm(recipe),
         "gres": GRES.get(device.name),
         "visible": None if recipe.cluster.devices else device.visible,
-        "retries": recipe.launch.retries,
+        "requeue": slurm_of(recipe).requeue,
     }
 
 

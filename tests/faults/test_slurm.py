@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from tests.conftest import llmctl
 from tests.faults.harness import Drill, install, until
 from tests.lab import Lab
 from tests.lab.slurm import SlurmLab, start_slurm
-from tests.workflows.jobs import processes
 
 pytestmark = pytest.mark.lab
 
@@ -30,22 +28,122 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmLab]:
         except RuntimeError as error:
             pytest.skip(f"no Slurm lab: {error}")
         install(lab)
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        patch.setenv("SLURM_CONF", found.env["SLURM_CONF"])
         yield found
 
 
-class SlurmDrill(Drill):
-    """A run of the small rank as a job."""
-
-
-def make_drill(slurm: SlurmLab, folder: Path, *, slurm_options: dict[str, Any] | None = None, **options: Any) -> Drill:
-    """A run of the small rank as a job of Slurm."""
-    launch = {"backend": "slurm", "slurm": slurm_options or {}, **options.pop("launch", {})}
+def make_drill(slurm: SlurmLab, folder: Path, *, asked: dict[str, Any] | None = None, **options: Any) -> Drill:
+    """A run of the small rank as a job, with `asked` of Slurm."""
+    launch = {"backend": "slurm", "slurm": asked or {}}
     sections = {"cluster": {"workdir": str(slurm.shared)}, "launch": launch}
     return Drill(slurm.lab, folder, sections=sections, **options)
 
 
-def test_a_run_to_its_end(slurm: SlurmLab, tmp_path: Path) -> None:
-    drill = make_drill(slurm, tmp_path, steps=12)
-    done = llmctl("run", drill.recipe(), "--runs", drill.runs, env=slurm.env)
-    assert done.returncode == 0, done.stdout + done.stderr
-    print(done.stdout)
+def job_of(slurm: SlurmLab, drill: Drill) -> int:
+    """The number of the run's job."""
+    return int((slurm.shared / "runs" / drill.run.name / "slurm.job").read_text())
+
+
+def told(slurm: SlurmLab, number: int) -> dict[str, str]:
+    """What Slurm says of a job."""
+    words = slurm.ask("scontrol", "show", "job", "-o", str(number)).split()
+    return dict(word.partition("=")[::2] for word in words)
+
+
+def nothing_left(drill: Drill) -> None:
+    """No process of the run is left on any node."""
+    assert drill.left_processes() == []
+
+
+def test_a_run_is_cancelled_and_spares_another_one_on_the_same_nodes(slurm: SlurmLab, tmp_path: Path) -> None:
+    one, two = (make_drill(slurm, tmp_path / name, name=name) for name in ("one", "two"))
+    for drill in (one, two):
+        drill.start()
+    for drill in (one, two):
+        drill.until_step(2)
+    one.hurt()
+    done = llmctl("cancel", one.run, env=slurm.env, code=0)
+    assert "processes ended" in done.stdout
+    nothing_left(one)
+    one.ends(130, "was cancelled", within=30)
+    assert told(slurm, job_of(slurm, one))["JobState"] == "CANCELLED"
+    assert told(slurm, job_of(slurm, two))["JobState"] == "RUNNING"
+    step = max(two.records())
+    two.until_step(step + 2)
+    two.hurt()
+    llmctl("cancel", two.run, env=slurm.env, code=0)
+    two.ends(130, within=30)
+    nothing_left(two)
+
+
+def test_at_the_time_limit_it_saves_and_goes_back_to_the_queue(slurm: SlurmLab, tmp_path: Path) -> None:
+    drill = make_drill(slurm, tmp_path, asked={"time_limit": "1", "signal_seconds": 50, "requeue": 1}, steps=220)
+    drill.start()
+    drill.ends(0, "asking the ranks for a checkpoint", "restart 1", "continuing from checkpoint-", within=150)
+    assert drill.manifest["state"] == "SUCCEEDED"
+    nothing_left(drill)
+    assert told(slurm, job_of(slurm, drill))["Restarts"] == "1"
+    records = drill.records()
+    assert sorted(records) == list(range(1, 221)), "the checkpoint at the signal loses no step"
+
+
+def test_without_a_requeue_the_time_limit_is_told_and_a_resume_goes_on(slurm: SlurmLab, tmp_path: Path) -> None:
+    drill = make_drill(slurm, tmp_path, asked={"time_limit": "1", "signal_seconds": 55})
+    drill.start()
+    drill.ends(1, "the time limit is near", "is written", within=90)
+    nothing_left(drill)
+    drill.continues()
+
+
+def test_a_node_that_fails_is_replaced_by_a_requeue(slurm: SlurmLab, tmp_path: Path) -> None:
+    drill = make_drill(slurm, tmp_path, asked={"requeue": 2})
+    drill.start()
+    drill.until_step(8)
+    node = slurm.nodes[1]
+    slurm.lab.crash(node)
+    number = job_of(slurm, drill)
+    until("Slurm takes the job back", lambda: told(slurm, number)["Restarts"] == "1", 90)
+    slurm.lab.restart(node)
+    slurm.boot(node)
+    try:
+        until("it runs again", lambda: "restart 1" in drill.text and "continuing from checkpoint-" in drill.text, 60)
+    except AssertionError:
+        print(
+            drill.text,
+            slurm.ask("scontrol", "show", "job", str(number)),
+            slurm.ask("sinfo"),
+            slurm.ask("scontrol", "show", "node"),
+        )
+        print((slurm.folder / "slurmctld.log").read_text()[-3000:])
+        print(slurm.lab.read(node, "/var/log/slurmd.log")[-2000:])
+        raise
+    step = max(drill.records())
+    drill.until_step(step + 2)
+    llmctl("cancel", drill.run, env=slurm.env, code=0)
+    nothing_left(drill)
+
+
+def test_a_requeue_by_hand_resumes_without_the_two_minutes(slurm: SlurmLab, tmp_path: Path) -> None:
+    drill = make_drill(slurm, tmp_path, asked={"requeue": 1})
+    drill.start()
+    drill.until_step(8)
+    slurm.ask("scontrol", "requeue", str(job_of(slurm, drill)))
+    drill.hurt()
+    until("it runs again", lambda: "continuing from checkpoint-" in drill.text, 60)
+    drill.hurt()
+    llmctl("cancel", drill.run, env=slurm.env, code=0)
+    drill.ends(130, within=90)
+    nothing_left(drill)
+
+
+def test_a_failing_rank_ends_the_job_with_its_exit_code(slurm: SlurmLab, tmp_path: Path) -> None:
+    drill = make_drill(slurm, tmp_path)
+    drill.start()
+    drill.until_step(2)
+    drill.order(1, "exit 3")
+    drill.hurt()
+    drill.ends(1, "FAILED first: node2", within=30)
+    nothing_left(drill)
+    assert drill.manifest["exit_codes"]["node2"] == 1  # torchrun's own
+    assert told(slurm, job_of(slurm, drill))["JobState"] == "FAILED"
