@@ -90,7 +90,7 @@ def smoothed(values: Column, factor: float) -> Column:
 
 def smoothing(points: int) -> float:
     """The factor for a curve of so many points: an average over about a hundredth of them, at least ten."""
-    return round(1 - 1 / max(10, points / 100), 4)
+    return 1 - float(f"{1 / max(10, points / 100):.1g}")
 
 
 def thinned(x: Places, y: Column, most: int = SCREEN_POINTS) -> tuple[Places, Column]:

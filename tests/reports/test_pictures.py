@@ -35,7 +35,7 @@ def test_a_moving_average_is_the_plain_recursion(values: list[float], factor: fl
 
 
 def test_longer_curves_are_smoothed_over_more_points() -> None:
-    assert [smoothing(count) for count in (10, 1000, 100_000)] == [0.9, 0.9, 0.999]
+    assert [smoothing(count) for count in (10, 1000, 100_000, 3_000_000)] == [0.9, 0.9, 0.999, 0.99997]
 
 
 @given(st.integers(1, 400), st.integers(4, 60))
