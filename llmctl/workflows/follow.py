@@ -66,8 +66,6 @@ class Follower:
     """When the first sign of a failure was seen."""
     restarted: Callable[[Progress, int], None] = lambda _progress, _last: None
     """Told when torchrun began training anew within the attempt: where it stands, and the last step before."""
-    stalled: Callable[[], None] = lambda: None
-    """Told when no step was made for so long that a rank seems to hang."""
     idle: float = 0.0
     """Seconds since the last step in which the first node answered."""
 
@@ -183,7 +181,6 @@ class Follower:
             self.idle += min(took, LONGEST_ROUND)
             if self.patience.stall and was <= self.patience.stall < self.idle:
                 self.watcher.note(f"no step for {self.idle:.0f} s: does a rank hang? (launch.stall)")
-                self.stalled()
                 notify_aside(self.live.folder, "stalled", self.watcher)
 
     def seen(self, now: float) -> State | None:

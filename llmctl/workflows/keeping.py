@@ -20,7 +20,6 @@ from llmctl.workflows.ending import conclude
 from llmctl.workflows.follow import GRACE, Follower, Patience
 from llmctl.workflows.leftover import end_leftover
 from llmctl.workflows.live import Live, opened
-from llmctl.workflows.notifying import notify_aside
 from llmctl.workflows.restarting import restart
 from llmctl.workflows.watching import Ending, Watcher
 
@@ -85,7 +84,6 @@ def _follow(live: Live, watcher: Watcher, recent: Sequence[NodeReport]) -> Endin
         patience,
         progress=progress,
         restarted=restarted,
-        stalled=lambda: notify_aside(live.folder, "stalled", watcher),
     )
     for report in recent:
         follower.know(report)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import time
 
 from llmctl.errors import NodeError
 from llmctl.workflows.live import Live
 
 RECORDS = "output/steps.jsonl"
+AGAIN = 10.0
+"""Seconds until records that could not be fetched are asked for again."""
 
 
 class Mirror:
@@ -16,21 +18,30 @@ class Mirror:
     def __init__(self, live: Live) -> None:
         self._live = live
         self._path = live.folder.steps
-        self._fetched = live.local
+        self._fetch_at = 0.0
 
     def take(self, text: str, offset: int) -> None:
         """Add `text`, which ends at byte `offset` of the node's file. What came before and is not here is fetched."""
         if self._live.local:
             return
         data = text.encode()
-        have = self._path.stat().st_size if self._path.exists() else 0
-        missing = offset - len(data) > have
-        if missing and not self._fetched:
-            self._fetched = True
-            first = self._live.job.nodes[0]
-            with suppress(NodeError, KeyError):  # a node that is away: the end of the run collects it
-                self._live.transports[first].get(f"{self._live.job.run_dir}/{RECORDS}", self._path)
-        elif not missing and offset > have:
+        if offset - len(data) > self._size():
+            self._fetch()
+        have = self._size()
+        if offset - len(data) <= have < offset:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("ab") as file:
                 file.write(data[have - offset :])
+
+    def _size(self) -> int:
+        return self._path.stat().st_size if self._path.exists() else 0
+
+    def _fetch(self) -> None:
+        if time.monotonic() < self._fetch_at:
+            return
+        self._fetch_at = time.monotonic() + AGAIN
+        try:
+            transport = self._live.reached(self._live.job.nodes[0])
+            transport.get(f"{self._live.job.run_dir}/{RECORDS}", self._path)
+        except NodeError:
+            return  # asked for again with the next records, and at the end of the run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import pytest
 
 from tests.conftest import llmctl
 from tests.faults.conftest import make_lab
-from tests.faults.harness import Drill, until
+from tests.faults.harness import SMALLRANK, Drill, until
 from tests.lab import Lab
 from tests.workflows.jobs import ENDLESS, Started, losses, only_run, write_recipe
 
@@ -90,6 +91,38 @@ def test_a_killed_rank_is_started_again_on_the_same_nodes(pair: Lab, tmp_path: P
     states = [entry["state"] for entry in run.manifest["states"]]
     assert states == ["STAGING", "RUNNING", "STAGING", "RUNNING", "SUCCEEDED"]
     assert run.left() == []
+
+
+def test_a_killed_rank_on_this_machine_is_started_again(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text(f"#!{sys.executable} -S\n{SMALLRANK.read_text(encoding='utf-8')}", encoding="utf-8")
+    python.chmod(0o755)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "rows.json").write_text('[{"instruction": "count", "input": "", "output": "on"}]')
+    recipe = {
+        "name": "here",
+        "cluster": {"device": "cpu", "devices_per_node": 2, "python": str(python)},
+        "launch": {"backend": "local", "retries": 1},
+        "model": {"init": {"model_type": "llama", "vocab_size": 600}},
+        "data": {"datasets": ["rows"]},
+        "train": {"max_steps": 60, "save_steps": 5},
+    }
+    (tmp_path / "here.yaml").write_text(json.dumps(recipe))
+    env = {**os.environ, "LLMCTL_HOME": str(tmp_path / "home")}
+    words = [sys.executable, "-m", "llmctl", "run", str(tmp_path / "here.yaml"), "--runs", str(tmp_path / "runs")]
+    with subprocess.Popen(words, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as started:
+
+        def saved() -> list[Path]:
+            return list(tmp_path.glob("runs/*/output/checkpoint-10/llmctl_checkpoint.json"))
+
+        until("a checkpoint", saved, 90)
+        run = only_run(tmp_path / "runs")
+        (run / "orders").mkdir()
+        (run / "orders" / "rank1").write_text("signal 9")
+        text = started.communicate(timeout=120)[0]
+    assert started.returncode == 0, text
+    first, second = json.loads((run / "manifest.json").read_text())["attempts"]
+    assert (first["reason"], first["rank"], second["from_step"] >= 10) == ("rank_killed", 1, True)
 
 
 def test_an_error_of_the_job_and_one_too_many_are_not_retried(pair: Lab, tmp_path: Path) -> None:
