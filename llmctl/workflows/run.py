@@ -20,11 +20,12 @@ from llmctl.recipe.hosts import Node
 from llmctl.remote.connect import connect_all
 from llmctl.remote.fanout import fan_out
 from llmctl.remote.transport import Transport
+from llmctl.run.acting import actor
 from llmctl.run.attempts import Attempt, opened_attempts, read_attempts
 from llmctl.run.folder import RunFolder
 from llmctl.run.ids import new_run_id
 from llmctl.run.index import runs_folder
-from llmctl.run.states import State
+from llmctl.run.states import ENDED, State
 from llmctl.workflows import leases
 from llmctl.workflows.check import CheckResult
 from llmctl.workflows.drift import assert_codes
@@ -116,6 +117,12 @@ def _assert_over(folder: RunFolder, transports: Mapping[str, Transport]) -> None
         raise UsageError(
             f"{folder.run_id} is still running on {', '.join(running)}",
             hint=f"llmctl logs {folder.run_id} -f, or llmctl cancel {folder.run_id}",
+        )
+    if manifest["state"] not in ENDED and actor(folder) is not None:
+        raise UsageError(
+            f"another llmctl acts for {folder.run_id}",
+            why=f"the run is {manifest['state']}; it may be about to be started again",
+            hint=f"llmctl attach {folder.run_id}, or llmctl cancel {folder.run_id}",
         )
 
 
