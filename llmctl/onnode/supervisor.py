@@ -424,6 +424,7 @@ def save(run_dir, node, run_id):
 
 def prepare(run_dir, node):
     """Forget how an earlier start of this run ended, whose logs stay: what they hold is no news. Gives their folder."""
+    await_guardian(run_dir, node)
     log_dir = os.path.join(run_dir, "logs", node)
     os.makedirs(log_dir, exist_ok=True)
     for name in os.listdir(log_dir):
@@ -435,6 +436,18 @@ def prepare(run_dir, node):
     ends = {name: pieces[-1][1] for name, pieces in followed(run_dir, node).items()}
     write_json(state_path(run_dir, node, ".began.json"), ends)
     return log_dir
+
+
+def await_guardian(run_dir, node):
+    """Let the guardian of an earlier start finish: it must not take the new processes for what it has to end."""
+    known = read_json(state_path(run_dir, node)) or {}
+    guardian = known.get("guardian") if known.get("boot_id") == boot_id() else None
+    deadline = time.monotonic() + 4 * GRACE
+    while guardian and start_time(guardian["pid"]) == guardian["born"]:
+        if time.monotonic() > deadline:
+            send({guardian["pid"]: guardian["born"]}, signal.SIGKILL)
+            return
+        time.sleep(0.05)
 
 
 def guard(run_dir, node, rank, shell, run_id, log_dir, answer):

@@ -2,113 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ruamel.yaml import YAML
 
-from llmctl.launch.backends import BACKENDS, Backend
+from llmctl.launch.backends import BACKENDS
 from llmctl.launch.collect import collect
 from llmctl.launch.staging import Cargo, stage
-from llmctl.launch.supervised import Job, NodeReport
-from llmctl.quoting import sh_quote
-from llmctl.remote.transport import Transport
+from llmctl.launch.supervised import NodeReport
 from llmctl.run.folder import RunFolder
 from llmctl.run.states import ENDED, State
 from llmctl.workflows.live import open_all, reached_here
 from llmctl.workflows.manifest import login_of
 from llmctl.workflows.render import draft
 from llmctl.workflows.starting import job_of
-from tests.conftest import set_up
-from tests.lab import Lab
-from tests.lab.slurm import SlurmLab, start_slurm
+from tests.launch.backend_runs import GRACE, Run, Site, submit, write_recipe
 
 pytestmark = pytest.mark.lab
 
 LIVES = 'echo "begin $LLMCTL_RUN_ID"; n=0; while :; do n=$((n + 1)); echo "tick $n"; sleep 0.2; done'
-GRACE = 3.0
-
-
-@dataclass
-class Site:
-    """Two set-up nodes with a Slurm, and the launcher's environment."""
-
-    lab: Lab
-    slurm: SlurmLab
-
-    def pids(self, run_id: str) -> list[int]:
-        """Every process of a run, on all nodes and on this machine: /proc shows them all."""
-        wanted, found = f"LLMCTL_RUN_ID={run_id}".encode(), []
-        for path in Path("/proc").glob("[0-9]*"):
-            try:
-                if wanted in (path / "environ").read_bytes().split(b"\0"):
-                    found.append(int(path.name))
-            except OSError:
-                continue
-        return found
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    shared = tmp_path_factory.mktemp("shared")
-    with ExitStack() as stack:
-        try:
-            lab = stack.enter_context(Lab.start(count=2, shared=shared))
-            slurm = stack.enter_context(start_slurm(lab, shared))
-        except RuntimeError as error:
-            pytest.skip(f"no node lab: {error}")
-        set_up(lab)
-        patch = stack.enter_context(pytest.MonkeyPatch.context())
-        for name in ("HOME", "LLMCTL_HOME", "SLURM_CONF"):
-            patch.setenv(name, slurm.env[name])
-        yield Site(lab, slurm)
-
-
-@dataclass
-class Run:
-    """A job of a backend whose nodes run `part.sh RANK`."""
-
-    site: Site
-    backend: Backend
-    job: Job
-    transports: dict[str, Transport]
-    offsets: dict[str, dict[str, int]] = field(default_factory=dict)
-    texts: dict[str, str] = field(default_factory=dict)
-
-    def look(self) -> dict[str, NodeReport]:
-        """Every node's answer to `logs`; what is new is added to `texts`."""
-        found = {}
-        for node in self.job.nodes:
-            found[node] = self.backend.logs(self.job, self.transports[node], self.offsets.get(node, {}))
-            self.offsets.setdefault(node, {}).update(found[node].offsets)
-            for name, text in found[node].texts.items():
-                self.texts[name] = self.texts.get(name, "") + text
-        return found
-
-    def until(self, what: str, done: Callable[[dict[str, NodeReport]], bool]) -> dict[str, NodeReport]:
-        """Look until `done`."""
-        deadline = time.monotonic() + 60
-        while not done(found := self.look()):
-            assert time.monotonic() < deadline, f"{what}: {found}"
-            time.sleep(0.1)
-        return found
-
-    @property
-    def output(self) -> str:
-        """What the launchers printed so far."""
-        return "\n".join(text for name, text in self.texts.items() if name.endswith("launcher.log"))
-
-    def until_all_begun(self) -> None:
-        """Wait until the part of each node runs."""
-        count = len(self.job.nodes)
-        self.until("begun", lambda _: self.output.count(f"begin {self.job.run_id}") == count)
-
 
 Start = Callable[..., Run]
 
@@ -120,7 +35,7 @@ def start(request: pytest.FixtureRequest, site: Site, tmp_path: Path) -> Iterato
     made: list[Run] = []
 
     def begin(part: str) -> Run:
-        made.append(_submit(site, name, part, tmp_path))
+        made.append(submit(site, name, part, tmp_path))
         return made[-1]
 
     yield begin
@@ -128,43 +43,6 @@ def start(request: pytest.FixtureRequest, site: Site, tmp_path: Path) -> Iterato
         run.backend.cancel(run.job, run.transports, GRACE)
         for transport in run.transports.values():
             transport.close()
-
-
-def _submit(site: Site, name: str, part: str, folder: Path) -> Run:
-    planned = draft(_recipe(site, name, folder), runs=folder / "runs")
-    login, job = login_of(planned.loaded.recipe), job_of(planned)
-    transports = open_all(planned.nodes, login, local=reached_here(name, login))
-    run_dir = sh_quote(job.run_dir)
-    begin = f"cd {run_dir} && sh ./part.sh"
-    launch = f'cd {run_dir} && exec sh ./part.sh "$1"'
-    if name == "pdsh":
-        remote = f"export LLMCTL_RUN_ID={job.run_id}; {begin} %n"
-        launch = f"export PDSH_RCMD_TYPE=ssh\nexec pdsh -S -w {','.join(job.nodes)} {sh_quote(remote)}"
-    files = {**planned.files, "launch.sh": launch + "\n", "part.sh": part + "\n"}
-    staged = stage(job, Cargo(files, {}), transports, lambda _node, _what: None)
-    assert [outcome.error for outcome in staged] == [None] * len(job.nodes)
-    backend = BACKENDS[name]
-    for outcome in backend.submit(job, transports):
-        assert outcome.error is None
-    return Run(site, backend, job, transports)
-
-
-def _recipe(site: Site, name: str, folder: Path) -> Path:
-    (folder / "data").mkdir(exist_ok=True)
-    (folder / "data" / "rows.json").write_text(json.dumps([{"instruction": "a", "input": "", "output": "b"}]))
-    workdir = str(site.slurm.shared) if name == "slurm" else site.lab.nodes[0].workdir
-    where = {"nodes": [node.name for node in site.lab.nodes], "workdir": workdir} if name != "local" else {}
-    recipe = {
-        "name": f"contract-{name}",
-        "cluster": {"device": "cpu", "python": site.lab.python, **where},
-        "launch": {"backend": name, "launcher": "deepspeed" if name == "pdsh" else "torchrun"},
-        "model": {"init": {"model_type": "llama", "vocab_size": 600}},
-        "data": {"datasets": ["rows"]},
-    }
-    path = folder / "recipe.yaml"
-    with path.open("w", encoding="utf-8") as file:
-        YAML().dump(recipe, file)
-    return path
 
 
 def test_logs_come_in_order_each_line_once_and_status_says_running(start: Start) -> None:
@@ -240,7 +118,7 @@ def test_a_run_that_succeeds_says_so_and_its_logs_are_collected(start: Start, tm
 
 @pytest.mark.parametrize("name", sorted(BACKENDS))
 def test_a_run_that_was_never_submitted_has_no_state(name: str, site: Site, tmp_path: Path) -> None:
-    planned = draft(_recipe(site, name, tmp_path), runs=tmp_path / "runs")
+    planned = draft(write_recipe(site, name, tmp_path), runs=tmp_path / "runs")
     login, job = login_of(planned.loaded.recipe), job_of(planned)
     job = replace(job, run_id=job.run_id + os.urandom(2).hex())
     transports = open_all(planned.nodes, login, local=reached_here(name, login))

@@ -56,11 +56,29 @@ def test_ranks_of_a_killed_supervisor_end_with_nobody_watching(make_job: MakeJob
     rank, hidden = pid_in(job, "rank"), pid_in(job, "hidden")
     kill(state_of(job)["supervisor"]["pid"])
     wait_for("the ranks go on", lambda: not lives(rank) and not lives(hidden))
-    assert (Path(job.run_dir) / "saved").exists()
+    wait_for("nothing was saved", (Path(job.run_dir) / "saved").exists)
     wait_for("no state", lambda: state_of(job)["state"] == "LOST")
     report = supervised.poll(job, HERE, {})
     assert report.state is State.LOST
     assert "the supervisor was killed" in report.texts["logs/here/launcher.log"]
+
+
+def test_a_new_start_waits_for_the_guardian_of_the_last_one(make_job: MakeJob) -> None:
+    job = make_job(
+        "[ -e again ] && { echo anew; exec sleep 300; }\n"
+        "touch again; trap 'sleep 1; exit 0' TERM; echo $$ > rank; while :; do sleep 0.1; done"
+    )
+    start(job)
+    pid_in(job, "rank")
+    old = state_of(job)
+    kill(old["supervisor"]["pid"])
+    start(job)
+    assert not lives(old["guardian"]["pid"])
+    report = until(job, lambda report: "anew" in report.texts.get("logs/here/launcher.log", ""))
+    assert report.state is State.RUNNING
+    assert state_of(job)["supervisor"] != old["supervisor"]
+    supervised.cancel(job, {"here": HERE}, 2)
+    assert until(job, ended).state is State.CANCELLED
 
 
 def test_the_launcher_is_asked_to_end_when_supervisor_and_guardian_are_killed(make_job: MakeJob) -> None:
