@@ -116,35 +116,43 @@ def _deepspeed(wanted: Wanted, _node: str) -> Complaint:
 
 
 TORCH_NPU = Rule(
-    name="compat.torch_npu", judge=_torch_npu, severity=Severity.ERROR, source="versions of torch and torch_npu",
+    name="compat.torch_npu", judge=_torch_npu,
+    also=("package.torch", "package.torch-npu"), severity=Severity.ERROR, source="versions of torch and torch_npu",
     why="the plug-in does not load", remedy="install the torch_npu of the same first three numbers",
 )  # fmt: skip
 CANN = Rule(
-    name="compat.cann", judge=_cann, severity=Severity.WARNING, source="torch_npu, CANN, the maker's table",
+    name="compat.cann", judge=_cann,
+    also=("package.torch-npu", "toolkit.version"), severity=Severity.WARNING,
+    source="torch_npu, CANN, the maker's table",
     why="operators are missing or slow; a newer CANN often works",
     remedy="install the CANN that is listed (docs/devices.md)",
 )  # fmt: skip
 FIRMWARE = Rule(
-    name="compat.firmware", judge=_firmware, severity=Severity.WARNING,
+    name="compat.firmware", judge=_firmware,
+    also=("firmware.version", "driver.declared"), severity=Severity.WARNING,
     source="the driver's `compatible_version_fw`, the firmware's `Version`",
     why="the device does not start, or falls out under load", remedy="install the firmware of the driver's release",
 )  # fmt: skip
 DRIVER_CANN = Rule(
-    name="compat.driver_cann", judge=_driver_cann, severity=Severity.WARNING,
+    name="compat.driver_cann", judge=_driver_cann,
+    also=("driver.declared", "toolkit.declared"), severity=Severity.WARNING,
     source="the driver's `Innerversion`, the toolkit's `compatible_version`",
     why="HCCL fails at its start; mostly a container with a newer CANN than the host's driver",
     remedy="install a driver of the toolkit's release on the host",
 )  # fmt: skip
 CUDA = Rule(
-    name="compat.cuda", judge=_cuda, severity=Severity.ERROR,
+    name="compat.cuda", judge=_cuda,
+    also=("python.torch", "driver.version", "driver.cuda"), severity=Severity.ERROR,
     source="`torch/version.py`, driver version, the maker's table", why="torch finds no GPU",
     remedy="install a newer driver, or a torch that is built with the driver's CUDA",
 )  # fmt: skip
 TORCH_BUILD = Rule(
-    name="compat.torch_build", judge=_torch_build, severity=Severity.ERROR, source="`torch/version.py`",
+    name="compat.torch_build", judge=_torch_build,
+    also=("python.torch",), severity=Severity.ERROR, source="`torch/version.py`",
     why="torch finds no GPU", remedy="install a CUDA build of torch in that environment",
 )  # fmt: skip
 DEEPSPEED = Rule(
-    name="compat.deepspeed", judge=_deepspeed, severity=Severity.WARNING, source="versions of DeepSpeed and torch",
+    name="compat.deepspeed", judge=_deepspeed,
+    also=("package.torch", "package.deepspeed"), severity=Severity.WARNING, source="versions of DeepSpeed and torch",
     why="importing DeepSpeed fails", remedy="install a newer DeepSpeed",
 )  # fmt: skip

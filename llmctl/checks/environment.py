@@ -112,6 +112,7 @@ def _of_all(out: str) -> dict[str, str]:
 
 
 SLIPS = Rule(
-    name="environment.names", judge=_slips, severity=Severity.WARNING, source="the same names",
+    name="environment.names", judge=_slips, severity=Severity.WARNING, also=("environment.effective",),
+    source="the same names",
     why="a misspelt variable does nothing", remedy="correct the name in cluster.env, or where it is set",
 )  # fmt: skip

@@ -196,6 +196,7 @@ def host_rows(workdir: str | None, *, pdsh: bool) -> list[Row]:
         ),
         Row(
             name="host.limits", run="ulimit -l; ulimit -n", parse=host.limits, mode="ok", judge=_limits,
+            also=("rdma.ports", "user.id"),
             source="`ulimit -l`, `ulimit -n` in the SSH session",
             why="too many open files; ibv_reg_mr cannot allocate memory",
             remedy="raise nofile and memlock in /etc/security/limits.conf, then log in again",

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
+from functools import cache
 from typing import Any
 
 from llmctl.checks import environment, python_env
@@ -17,7 +18,7 @@ from llmctl.checks.environment import environment_rows
 from llmctl.checks.facts import Fact, Finding, Severity
 from llmctl.checks.folding import fold
 from llmctl.checks.host import host_rows
-from llmctl.checks.judge import expectation, judge, pinned_fact
+from llmctl.checks.judge import expectation, judge, pinned_fact, unknown
 from llmctl.checks.network import judge_network
 from llmctl.checks.pair_codes import CODES
 from llmctl.checks.paths import config_rows, path_rows
@@ -34,16 +35,6 @@ KINDS = Row(
 
 RULES = (*python_env.RULES, environment.SLIPS)
 """What is judged from several facts of a node, whatever its devices."""
-OF_RULES = (
-    "package.",
-    "toolkit.",
-    "driver.",
-    "firmware.",
-    "python.torch",
-    "environment.effective",
-    "accelerator.devices",
-)
-"""The beginnings of the facts that rules are judged from."""
 OF_ESTIMATES = ("model.config", "disk.place")
 """What the estimates stand on that `disk.workdir` and `host.memory` are held against."""
 ACTIVATION = "activation"
@@ -90,12 +81,11 @@ class Question:
 
     def reads(self, fact: str) -> bool:
         """Whether a fact is read: asked for itself, or by a finding that is judged from several."""
-        rules = [*RULES, *(rule for vendor in VENDORS.values() for rule in vendor.rules)]
         return (
             self.asks(fact)
             or any(fact in pair.facts and self.asks(code) for code, pair in CODES.items())
             or (fact in OF_ESTIMATES and (self.asks("disk.workdir") or self.asks("host.memory")))
-            or (fact.startswith(OF_RULES) and any(self.asks(rule.name) for rule in rules))
+            or any(self.asks(name) for name in _supported().get(fact, ()))
         )
 
     def tells(self, code: str) -> bool:
@@ -162,6 +152,19 @@ class Question:
         return [(rule, nodes) for rule, nodes in found if self.asks(rule.name)]
 
 
+@cache
+def _supported() -> dict[str, tuple[str, ...]]:
+    """Fact -> the rows and rules whose judgement looks at it besides their own."""
+    found: dict[str, tuple[str, ...]] = {}
+    each: list[Row | Rule] = [*RULES, *host_rows(None, pdsh=False)]
+    for vendor in VENDORS.values():
+        each += [*vendor.rows, *vendor.rules]
+    for part in each:
+        for fact in part.also:
+            found[fact] = (*found.get(fact, ()), part.name)
+    return found
+
+
 def findings(
     question: Question, nodes: Sequence[Node], facts: Sequence[Fact], baseline: Sequence[Fact] = ()
 ) -> list[Finding]:
@@ -183,8 +186,13 @@ def findings(
     read = {fact.node for fact in facts}
     needs, remarks = node_needs(question.training, question.model, question.slots, known(facts))
     found = activations + remarks
+    # What is read for the sake of another fact is not held against anybody; that it is not known is told.
+    asked = [row for row in applying.values() if question.asks(row.name)]
+    for row in applying.values():
+        if row not in asked:
+            found += unknown(row, {fact.node: fact for fact in facts if fact.name == row.name})
     found += judge(
-        list(applying.values()),
+        asked,
         facts,
         expectation(question.expect, baseline, question.names()),
         Wanted(slots=question.slots, disk=question.disk, needs=needs, variables=question.variables),

@@ -53,6 +53,8 @@ class Row:
     """Mode eq: how bad these different values are; without it `severity`."""
     judge: Judge | None = None
     """(value, node, wanted) -> complaint; for mode `eq` besides the comparison."""
+    also: tuple[str, ...] = ()
+    """Other facts of the node that `judge` looks at."""
     must: str = ""
     """What is said, as an error, where the value cannot be read; without it that is a warning."""
     needed: bool = False
@@ -81,6 +83,8 @@ class Rule:
     name: str
     judge: Callable[[Wanted, str], Complaint]
     """(wanted with the node's facts, node) -> complaint."""
+    also: tuple[str, ...]
+    """The facts that it looks at."""
     severity: Severity
     """The worst that it tells, for the documentation."""
     remedy: str

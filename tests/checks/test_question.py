@@ -44,6 +44,23 @@ def test_a_rule_brings_the_facts_that_it_is_judged_from() -> None:
     assert not chosen.reads("host.shm")
 
 
+def test_what_is_asked_for_brings_no_more_than_it_is_judged_from() -> None:
+    rows = Question(only=("environment",)).rows
+    names = {row.name for group in rows.values() for row in group} - {KINDS.name}
+    assert all(name.startswith("environment.") for name in names)
+    assert Question(only=("host.limits",)).reads("rdma.ports")
+
+
+def test_what_is_read_for_another_fact_is_not_compared() -> None:
+    only = Question(only=("compat",), device="npu")
+    torch = ["2.6.0", "2.6.0", "2.5.1"]
+    assert told(only, package__torch=torch) == []
+    assert "package.torch.differs" in told(replace(only, only=("compat", "package")), package__torch=torch)
+    unread = Fact(name="package.torch", node="node1", error="no python")
+    kinds = Fact(name=KINDS.name, node="node1", value=["npu"])
+    assert [finding.code for finding in findings(only, NODES, [kinds, unread])] == ["package.torch.unknown"]
+
+
 def test_a_pin_counts_whatever_is_asked_for() -> None:
     pinned = Question(device="npu", expect={"cann": "8.2.RC1"}, only=("driver",))
     assert told(pinned) == []

@@ -140,6 +140,7 @@ VENDOR = Vendor(
         ),
         Row(
             name="firmware.flashed", mode="ok", judge=_flashed, optional=True,
+            also=("firmware.version",),
             run=f'{_PATH}; {_HAS_SMI}; n=$({_FIRST_NPU}); '
             'npu-smi info -t board -i "${n:-0}"',
             parse=or_none(ascend.board),
@@ -171,6 +172,7 @@ VENDOR = Vendor(
         ),
         Row(
             name="kernels.version", env=True, parse=ascend.package_release, judge=_fits_toolkit, needed=True,
+            also=("toolkit.version",),
             run=_below_toolkit("*-linux/ascend_ops_install.info", "opp_kernel/version.info"),
             source="`ascend_ops_install.info`, `opp_kernel/version.info`",
             why="without the operator package of this release operators are missing at run time",
@@ -209,13 +211,15 @@ VENDOR = Vendor(
         Row(
             name="hccl.ports", mode="ok",
             run="cat /proc/net/tcp /proc/net/tcp6 2>/dev/null; true", parse=host.listening,
-            judge=_base_ports, severity=Severity.WARNING, source="`/proc/net/tcp`, `/proc/net/tcp6`",
+            judge=_base_ports, also=("environment.effective",), severity=Severity.WARNING,
+            source="`/proc/net/tcp`, `/proc/net/tcp6`",
             why="EJ0003, failed to bind the port",
             remedy="see who listens: ss -ltnp; or set HCCL_IF_BASE_PORT in cluster.env, and keep those ports free with "
             "net.ipv4.ip_local_reserved_ports",
         ),
         Row(
             name="hccl.reserved", mode="ok", run=ports.READ, parse=ports.ephemeral, judge=ports.judge_reserved,
+            also=("environment.effective",),
             severity=Severity.WARNING, source="`ip_local_port_range`, `ip_local_reserved_ports`",
             why="EJ0003 at times: the system gave one of HCCL's ports to an outgoing connection",
             remedy="sysctl -w net.ipv4.ip_local_reserved_ports=60000-60015, and the same in /etc/sysctl.d",

@@ -51,7 +51,7 @@ VENDOR = Vendor(
     ),
     rules=(
         Rule(
-            name="sophgo.chips", judge=_split, severity=Severity.ERROR,
+            name="sophgo.chips", judge=_split, severity=Severity.ERROR, also=("accelerator.devices",),
             source="`CHIPS` and `SOPHGO_SPLIT` of the recipe's environment, `bm-smi`",
             why="the demo's runtime opens chips that are not there", remedy="lower SOPHGO_SPLIT in cluster.env",
         ),
