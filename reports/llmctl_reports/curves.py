@@ -77,15 +77,14 @@ def charts(run: RunLog, comparison: Comparison | None, lang: str) -> tuple[Chart
 
 def smoothed(values: Column, factor: float) -> Column:
     """Exponential moving average with its start corrected; for the eye only."""
-    total, weight = values.astype(np.float64) * (1 - factor), np.full(values.size, 1 - factor)
+    total = values * (1 - factor)
     # Each round doubles the terms that a sum has; beyond 1e-17 they change nothing.
     reach = 1
     while reach < values.size and factor**reach > 1e-17:
         share = factor**reach
         total[reach:] = total[reach:] + share * total[:-reach]
-        weight[reach:] = weight[reach:] + share * weight[:-reach]
         reach *= 2
-    return np.asarray(total / weight)
+    return np.asarray(total / (1 - factor ** np.arange(1, values.size + 1)))
 
 
 def smoothing(points: int) -> float:
@@ -164,8 +163,13 @@ def _drawable(curves: Sequence[Curve]) -> Iterator[Curve]:
             yield curve if kept.all() else replace(curve, x=curve.x[kept], y=curve.y[kept])
 
 
+def _thin(curve: Curve) -> Curve:
+    x, y = thinned(curve.x, curve.y)
+    return replace(curve, x=x, y=y)
+
+
 def _finished(chart: Chart, say: Mapping[str, str]) -> Chart:
-    """Long curves with their moving average, and with a word about what was done to them."""
+    """Long curves with their moving average, thinned, and with a word about what was done to them."""
     curves, notes = chart.curves, chart.notes
     most = max(curve.x.size for curve in curves)
     if most > MANY_POINTS:
@@ -177,6 +181,7 @@ def _finished(chart: Chart, say: Mapping[str, str]) -> Chart:
         ]
         curves, notes = (*raw, *thick), (*notes, say["smoothed"].format(f"{factor:g}"))
     if most > SCREEN_POINTS:
+        curves = tuple(_thin(curve) for curve in curves)
         notes = (*notes, say["thinned"].format(SCREEN_POINTS))
     return replace(chart, curves=curves, notes=notes)
 

@@ -6,7 +6,7 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
-from llmctl_reports.curves import Chart, Kind, charts, thinned
+from llmctl_reports.curves import Chart, Kind, charts
 from llmctl_reports.values import RunLog
 from llmctl_reports.verdict import Comparison
 
@@ -44,9 +44,10 @@ def picture(chart: Chart) -> bytes:
     for curve in chart.curves:
         broad = curve.kind is Kind.LINE and curve.side == "reference"
         style = BROAD if broad else STYLES[curve.kind]
-        x, y = thinned(curve.x, curve.y)
         label = None if curve.kind is Kind.RAW else curve.name
-        axes.plot(x, y, color=COLOURS[curve.side], label=label, marker="." if x.size < 3 else "", **style)
+        axes.plot(
+            curve.x, curve.y, color=COLOURS[curve.side], label=label, marker="." if curve.x.size < 3 else "", **style
+        )
     axes.set(xlabel=chart.x, ylabel=chart.y, title=chart.title)
     axes.legend(frameon=False)
     axes.grid(color=RULE, linewidth=0.6)

@@ -9,7 +9,7 @@ import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from llmctl_reports.curves import SCREEN_POINTS, Kind, charts, smoothed, smoothing, thinned
 from llmctl_reports.pictures import picture, pictures
@@ -24,6 +24,7 @@ def test_a_moving_average_of_a_constant_is_the_constant() -> None:
     assert smoothed(np.full(50, 2.5), 0.9).tolist() == pytest.approx([2.5] * 50)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=60), st.sampled_from([0.5, 0.9, 0.99]))
 def test_a_moving_average_is_the_plain_recursion(values: list[float], factor: float) -> None:
     total = weight = 0.0
@@ -38,6 +39,7 @@ def test_longer_curves_are_smoothed_over_more_points() -> None:
     assert [smoothing(count) for count in (10, 1000, 100_000, 3_000_000)] == [0.9, 0.9, 0.999, 0.99997]
 
 
+@settings(deadline=None)
 @given(st.integers(1, 400), st.integers(4, 60))
 def test_thinning_keeps_both_ends_every_spike_and_the_order(count: int, most: int) -> None:
     y = np.zeros(count)
@@ -103,6 +105,7 @@ def test_svg_is_well_formed_and_inside_of_its_box(count: int) -> None:
             assert 0 <= float(place[1]) <= 320
 
 
+@settings(deadline=None)
 @given(st.floats(-1e9, 1e9), st.floats(1e-6, 1e6))
 def test_ticks_are_round_few_and_within(low: float, part: float) -> None:
     width = part * max(1.0, abs(low))

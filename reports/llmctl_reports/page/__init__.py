@@ -11,7 +11,7 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
-from llmctl_reports.curves import Chart, thinned
+from llmctl_reports.curves import Chart
 from llmctl_reports.document import Block, Heading, Line
 from llmctl_reports.profiles import Verdict
 from llmctl_reports.tables import Table
@@ -56,9 +56,8 @@ def _digest(script: str) -> str:
 def _data(chart: Chart) -> dict[str, Any]:
     curves = []
     for curve in chart.curves:
-        x, y = thinned(curve.x, curve.y)
-        short = [float(f"{value:.7g}") for value in y.tolist()]
-        curves.append({"name": curve.name, "side": curve.side, "kind": curve.kind, "x": x.tolist(), "y": short})
+        short = [float(f"{value:.7g}") for value in curve.y.tolist()]
+        curves.append({"name": curve.name, "side": curve.side, "kind": curve.kind, "x": curve.x.tolist(), "y": short})
     limit = chart.band[0] if chart.band else None
     return {"name": chart.name, "x": chart.x, "y": chart.y, "band": limit, "curves": curves}
 
