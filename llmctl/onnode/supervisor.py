@@ -731,7 +731,7 @@ def devices(path, kind):
     path_variable = os.environ.get("PATH", "") + ":/usr/local/bin:/usr/local/sbin:/usr/local/Ascend/driver/tools"
     try:
         told = subprocess.check_output(
-            TOOLS[kind].split(), timeout=4, stderr=subprocess.DEVNULL, env=dict(os.environ, PATH=path_variable)
+            TOOLS[kind].split(), timeout=6, stderr=subprocess.DEVNULL, env=dict(os.environ, PATH=path_variable)
         ).decode("utf-8", "replace")
     except (OSError, subprocess.SubprocessError):
         told = ""

@@ -41,7 +41,7 @@ def state_of(job: Job) -> dict[str, Any]:
     return told
 
 
-def wait_for(what: str, condition: Callable[[], Any], seconds: float = 30) -> Any:
+def wait_for(what: str, condition: Callable[[], Any], seconds: float = 60) -> Any:
     """Wait until `condition` gives something true, and give that."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
@@ -52,7 +52,7 @@ def wait_for(what: str, condition: Callable[[], Any], seconds: float = 30) -> An
 
 def until(job: Job, done: Callable[[NodeReport], bool]) -> NodeReport:
     """Ask the node until `done`."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while True:
         report = supervised.poll(job, HERE, {})
         if done(report):
