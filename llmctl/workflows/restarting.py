@@ -30,7 +30,9 @@ from llmctl.workflows.watching import Watcher
 RETURN = 600.0
 """Seconds in which a lost node has to answer again, when no spare takes its place."""
 PAUSE = 2.0
-"""Seconds between two tries to reach it."""
+"""Seconds between two tries to reach it, and to start again after a connection broke."""
+TRIES = 4
+"""How often a start is tried while nodes that are needed break it off."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ def restart(live: Live, watcher: Watcher) -> str | None:
     policy = Policy(retries=launch.get("retries", 0), on=tuple(Reason(word) for word in launch.get("on", ())))
     known = _known_nodes(manifest)
     unusable: set[str] = set()
+    tries = 0
     while True:
         decision = decide(attempts, policy, [name for name in known if name not in unusable])
         if decision.nodes is None:
@@ -73,11 +76,21 @@ def restart(live: Live, watcher: Watcher) -> str | None:
             return None
         except LlmctlError as error:
             watcher.note(str(error))
-            fresh = [name for name in decision.nodes if name not in attempts[-1].nodes]
-            if isinstance(error, Unrecoverable) or not fresh:
+            tries += 1
+            fresh = set(decision.nodes) - set(attempts[-1].nodes)
+            final = isinstance(error, Unrecoverable)
+            if fresh and not final and (_places(error) & fresh or not isinstance(error, NodeError)):
+                unusable |= _places(error) & fresh or fresh
+            elif isinstance(error, NodeError) and not final and tries < TRIES:
+                time.sleep(PAUSE)
+            else:
                 return error.what + (f": {error.why}" if error.why else "")
-            blamed = error.errors if isinstance(error, ManyNodeErrors) else [error]
-            unusable |= {each.where.partition(":")[0] for each in blamed} & set(fresh) or set(fresh)
+
+
+def _places(error: LlmctlError) -> set[str]:
+    """The nodes that an error is about."""
+    errors = error.errors if isinstance(error, ManyNodeErrors) else [error]
+    return {each.where.partition(":")[0] for each in errors}
 
 
 def _known_nodes(manifest: Mapping[str, Any]) -> dict[str, Node]:
@@ -101,6 +114,8 @@ class Restart:
         where it was."""
         live, before = self.live, (self.live.job, self.live.nodes)
         live.nodes = tuple(self.known.values())
+        for name in list(live.transports):
+            live.drop(name)  # whoever still asks over the old connection ends it when no answer comes
         try:
             for name in awaited:
                 self._await(name)
@@ -116,8 +131,8 @@ class Restart:
     def _start(self) -> None:
         live, names, last = self.live, self.names, self.attempts[-1]
         old = replace(live.job, nodes=last.nodes)
-        reached = self._reach(names)
-        raise_errors(reached)
+        raise_errors(self._reach(names))
+        self._reach([name for name in last.nodes if name not in {*names, *last.lost}])
         self._end_remains(old)
         slots = [self.known[name].slots for name in last.nodes]
         nodes = tuple(replace(self.known[name], slots=count) for name, count in zip(names, slots, strict=True))
@@ -165,7 +180,7 @@ class Restart:
             if outcome.error is None:
                 return
             if time.monotonic() > deadline:
-                raise NodeError(
+                raise Unrecoverable(
                     f"did not come back within {RETURN:.0f} s",
                     where=name,
                     why=outcome.error.what,

@@ -16,7 +16,7 @@ from llmctl.workflows.watching import Watcher
 
 
 class Unrecoverable(NodeError):
-    """The state of the run lies on nodes that are gone."""
+    """What the run needs lies on nodes that are gone: another try would come to the same."""
 
 
 @dataclass
@@ -39,6 +39,8 @@ class Restoring:
         for outcome in held(old, self.live.transports, near):
             if outcome.value is not None:
                 found[outcome.item] = outcome.value
+            elif outcome.error is not None and outcome.item in self.names:
+                raise outcome.error
             else:
                 self.watcher.note(str(outcome.error))
         restore = find_restore(found, old.nodes, self.names)
