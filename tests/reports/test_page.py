@@ -225,3 +225,14 @@ def test_chinese_is_shown_in_chinese(browser: Browser, tmp_path: Path) -> None:
     )
     assert widths == 4
     assert browser.told == []
+
+
+@pytest.mark.parametrize("count", [1, 12, 50_000])
+def test_short_and_long_logs_are_drawn_too(browser: Browser, tmp_path: Path, count: int) -> None:
+    path = tmp_path / "page.html"
+    path.write_text(written(compared(count)), encoding="utf-8")
+    browser.open(path)
+    browser.screenshot()
+    assert browser.value("document.querySelectorAll('figure').length") == len(CHARTS)
+    assert browser.value("document.querySelectorAll('figure.drawn').length") == len(CHARTS)
+    assert browser.told == []
