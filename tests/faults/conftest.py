@@ -79,9 +79,7 @@ def drill(keeper: Keeper, tmp_path: Path, request: pytest.FixtureRequest) -> Ite
     failed = request.session.testsfailed
     yield make
     for each in made:
-        if each.started is not None and each.started.process.poll() is None:
-            each.started.process.kill()
-            each.started.process.wait()
+        each.abandon()
     if request.session.testsfailed > failed or any(each.left() for each in made if each.runs.is_dir()):
         keeper.drop()
 
@@ -91,10 +89,14 @@ def own_drill(tmp_path: Path) -> Iterator[MakeDrill]:
     """A factory of runs on a lab of the row's own: `own_drill(lab={"count": 3}, steps=40)`."""
     with ExitStack() as stack:
         labs: list[Lab] = []
+        made: list[Drill] = []
 
         def make(*, lab: dict[str, Any] | None = None, **options: Any) -> Drill:
             if not labs:
                 labs.append(make_lab(stack, **{"count": 2, **(lab or {})}))
-            return Drill(labs[0], tmp_path, **options)
+            made.append(Drill(labs[0], tmp_path, **options))
+            return made[-1]
 
         yield make
+        for each in made:
+            each.abandon()

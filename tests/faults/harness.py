@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -227,6 +229,15 @@ class Drill:
         """Processes of the run on `nodes`, all nodes without any, and on the launcher."""
         found = [f"{node.name}: process {pid}" for node in nodes or self.lab.nodes for pid in self.pids(node, ".")]
         return [*found, *(f"launcher: keeper {pid}" for pid in self.keepers())]
+
+    def abandon(self) -> None:
+        """End what a row that failed left on the launcher."""
+        if self.started is not None and self.started.process.poll() is None:
+            self.started.process.kill()
+            self.started.process.wait()
+        if self.runs.is_dir() and any(self.runs.iterdir()):
+            for keeper in self.keepers():
+                os.kill(keeper, signal.SIGKILL)
 
     def lost_steps(self) -> int:
         """Steps that a continued run has to make again."""
