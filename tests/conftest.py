@@ -22,7 +22,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as of a shell that star
 STRICT = os.environ.get("LLMCTL_CI") == "1"
 """Set by `.ci/run`: what tests need from the system is there, so no test may skip for the lack of it."""
 
-INSTALLED = re.compile(r"\b(sshd|pdsh|needs root|needs torch|no lab|node lab|iproute2|rsync|sudo|chromium)\b")
+INSTALLED = re.compile(r"\b(sshd|pdsh|needs root|needs torch|no lab|node lab|iproute2|rsync|sudo|chromium|Slurm)\b")
 
 RunLlmctl = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -112,7 +112,7 @@ class SlurmBackend:
 def look(number: int, login: Transport) -> SlurmJob | None:
     """A job as Slurm knows it: from the controller, then accounting, then the file of ended jobs. None where it is
     forgotten. Raises NodeError when Slurm does not answer."""
-    asked = login.run(f"scontrol show job -o {number}")
+    asked = login.run(f"scontrol show job -o {number} && date +Now=%Y-%m-%dT%H:%M:%S")
     if asked.ok:
         return read_scontrol(asked.stdout)
     if "Invalid job id" not in asked.stderr:

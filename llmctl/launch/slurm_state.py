@@ -33,7 +33,7 @@ WORDS: Mapping[str, str] = {
 }
 FRESH = 12.0
 """Seconds; a younger heartbeat on the shared file system says that the run runs, without troubling Slurm."""
-ALIKE = re.compile(r"(?<![^ ])(JobId|JobName|JobState|Reason|Restarts|ExitCode|NodeList|RunTime)=(\S*)")
+FIELDS = re.compile(r"(?<!\S)(JobState|Reason|Restarts|ExitCode|NodeList|EligibleTime|Now)=(\S*)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +48,9 @@ class SlurmJob:
     """128+n for signal n."""
     restarts: int = 0
     nodes: str = ""
+    eligible: str = ""
+    """Before when it does not start, and the time of the answer, both as Slurm writes times: `2026-11-21T13:55:00`."""
+    now: str = ""
 
     @property
     def ended(self) -> State | None:
@@ -61,13 +64,13 @@ class SlurmJob:
 
     @property
     def held_back(self) -> bool:
-        """Whether it waits for nothing but the pause after a requeue."""
-        return self.state == "PENDING" and self.reason == "BeginTime" and self.restarts > 0
+        """Whether it may not start yet because of the pause after a requeue."""
+        return self.state == "PENDING" and self.restarts > 0 and self.now < self.eligible < "3"
 
 
 def read_scontrol(text: str) -> SlurmJob | None:
-    """A job from `scontrol show job -o`; None where there is none."""
-    found = dict(ALIKE.findall(text.strip()))
+    """A job from `scontrol show job -o`, with the time as `Now=`; None where there is none."""
+    found = dict(FIELDS.findall(text.strip()))
     if "JobState" not in found:
         return None
     return SlurmJob(
@@ -76,6 +79,8 @@ def read_scontrol(text: str) -> SlurmJob | None:
         exit_code=exit_code(found.get("ExitCode", "")),
         restarts=int(found.get("Restarts") or 0),
         nodes="" if found.get("NodeList") in (None, "(null)") else found["NodeList"],
+        eligible=found.get("EligibleTime", "") if "Now" in found else "",
+        now=found.get("Now", ""),
     )
 
 

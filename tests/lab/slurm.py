@@ -51,8 +51,8 @@ SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0,sched_min
 SlurmdParameters=config_overrides
 GresTypes=npu,gpu
 """
-GRES = "Name=npu Count=8\nName=gpu File=/dev/null\nName=gpu File=/dev/zero\n"
-"""Devices without files of their own, as of a vendor that Slurm knows nothing of, and with some, as GPUs have."""
+FILES = {"npu": ("full", "random", "urandom", "tty"), "gpu": ("null", "zero")}
+"""Device files that stand for those of accelerators."""
 
 
 @dataclass
@@ -165,10 +165,12 @@ def _configure(slurm: SlurmLab) -> None:
         socket=own / "munge" / "socket", shared=slurm.shared, folder=own,
     )  # fmt: skip
     for node in slurm.nodes:
-        text += f"NodeName={node.name} NodeAddr={node.address} CPUs=8 RealMemory=1000 Gres=npu:8,gpu:2 State=UNKNOWN\n"
+        text += f"NodeName={node.name} NodeAddr={node.address} CPUs=8 RealMemory=1000 Gres=npu:4,gpu:2 State=UNKNOWN\n"
     text += "PartitionName=lab Nodes=ALL Default=YES MaxTime=INFINITE State=UP OverSubscribe=FORCE:4\n"
     (shared / "slurm.conf").write_text(text, encoding="utf-8")
-    (shared / "gres.conf").write_text(GRES, encoding="utf-8")
+    (shared / "gres.conf").write_text(
+        "".join(f"Name={name} File=/dev/{file}\n" for name, files in FILES.items() for file in files), encoding="utf-8"
+    )
 
 
 def _await(path: Path, log: Path) -> None:

@@ -23,6 +23,15 @@ VARIANTS: dict[str, tuple[str, ...]] = {
         "launch.backend=pdsh",
         "cluster.container={runtime: docker, image: llmctl-cann:8.2}",
     ),
+    "baichuan13b_2x8npu+slurm": (
+        "launch.backend=slurm",
+        "launch.slurm={partition: train, time_limit: '24:00:00', requeue: 3, args: [--cpus-per-task=64]}",
+    ),
+    "yuan2_2b_full_8gpu+slurm": (
+        "launch.backend=slurm",
+        "cluster.nodes=[]",
+        "launch.slurm={login: me@login1, nodes: 2, account: lab, gres: 'gpu:a100:8'}",
+    ),
     "baichuan13b_2x8npu+apptainer": ("cluster.container={runtime: apptainer, image: /data/images/llmctl.sif}",),
 }
 """Further cases, `recipe+word`: what a user can switch to."""
