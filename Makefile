@@ -36,7 +36,7 @@ demo: $(VENV)/.installed
 test: lint
 	rm -f .coverage .coverage.*
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --ignore tests/faults -n $(JOBS) --dist loadfile --cov --cov-report=
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults -n $(FAULT_JOBS) --dist loadgroup --cov --cov-report=
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults -n $(FAULT_JOBS) --dist loadgroup --cov --cov-append --cov-report=
 	$(BIN)/coverage report --skip-covered
 
 soak: $(VENV)/.installed-test
