@@ -122,7 +122,9 @@ class Restart:
             self._start()
         except BaseException:
             live.job, live.nodes = before
-            live.folder.update_manifest(job=asdict(live.job), nodes=[asdict(node) for node in live.nodes])
+            here = [asdict(node) for node in live.nodes]
+            leftover = [told for told in live.folder.read_manifest().get("leftover", ()) if told not in here]
+            live.folder.update_manifest(job=asdict(live.job), nodes=here, leftover=leftover)
             raise
         for name in [name for name in live.transports if name not in self.names]:
             leases.release(live.job.run_id, live.job.python, {name: live.transports[name]})

@@ -46,17 +46,17 @@ def records(run: Drill) -> list[dict[str, Any]]:
 
 
 def test_spares_take_the_places_of_lost_nodes_the_first_one_too(four: Lab, tmp_path: Path) -> None:
-    launch = {"retries": 2, "spares": ["node3", "node4"]}
+    launch = {"retries": 2, "spares": ["node9=127.0.0.1:1", "node3", "node4"]}
     run = Drill(four, tmp_path, steps=150, sections={"launch": launch})
     started = run.start()
     run.until_step(12)
     four.crash(four.nodes[1])
-    until("the second attempt", lambda: len(attempts(run)) == 2, 90)
+    until("the second attempt", lambda: len(attempts(run)) == 2, 150)
     again = attempts(run)[1]
     assert (again["nodes"], again["automatic"]) == (["node1", "node3"], True)
     run.until_step(again["from_step"] + 12)
     four.crash(four.nodes[0])
-    assert started.wait(150) == 0, run.text
+    assert started.wait(240) == 0, run.text
     first, second, third = attempts(run)
     assert (first["reason"], first["node"], first["lost"]) == ("node_lost", "node2", ["node2"])
     assert (second["reason"], second["node"], second["lost"]) == ("node_lost", "node1", ["node1"])
@@ -64,6 +64,7 @@ def test_spares_take_the_places_of_lost_nodes_the_first_one_too(four: Lab, tmp_p
     for attempt in (second, third):
         assert attempt["from_step"] >= 5
         assert attempt["from_step"] % 5 == 0
+    assert "the spare node9: the connection was refused" in run.text
     assert "retry 1 of 2, node3 in the place of node2" in run.text
     assert f"SUCCEEDED: {run.run.name}, 150 steps" in run.text
     assert [node["name"] for node in run.manifest["nodes"]] == ["node4", "node3"]
@@ -161,7 +162,7 @@ def test_a_rank_that_hangs_is_told_and_retried(pair: Lab, tmp_path: Path) -> Non
 
 
 def test_a_run_outlives_a_launcher_without_network(pair: Lab, tmp_path: Path) -> None:
-    run = Drill(pair, tmp_path, steps=600)
+    run = Drill(pair, tmp_path, steps=450)
     started = run.start()
     run.until_step(7)
     for node in pair.nodes:
@@ -169,7 +170,7 @@ def test_a_run_outlives_a_launcher_without_network(pair: Lab, tmp_path: Path) ->
     try:
         started.until("is this machine's network away? the run goes on", 40)
         with pytest.raises(AssertionError, match="not within"):
-            until("an end", lambda: started.process.poll() is not None, 45)
+            until("an end", lambda: started.process.poll() is not None, 35)
     finally:
         for node in pair.nodes:
             pair.join(node)
