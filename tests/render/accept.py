@@ -23,6 +23,10 @@ VARIANTS: dict[str, tuple[str, ...]] = {
         "launch.backend=pdsh",
         "cluster.container={runtime: docker, image: llmctl-cann:8.2}",
     ),
+    "baichuan13b_2x8npu+slurm+docker": (
+        "launch.backend=slurm",
+        "cluster.container={runtime: docker, image: llmctl-cann:8.2}",
+    ),
     "baichuan13b_2x8npu+slurm": (
         "launch.backend=slurm",
         "launch.slurm={partition: train, time_limit: '24:00:00', requeue: 3, args: [--cpus-per-task=64]}",
