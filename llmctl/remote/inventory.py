@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import difflib
 import io
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llmctl.errors import UsageError
+from llmctl.quoting import sh_quote
 from llmctl.resources import home_dir
+
+if TYPE_CHECKING:
+    from ruamel.yaml.comments import CommentedMap
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,18 +44,54 @@ def inventory_path() -> Path:
 
 def load_inventory(path: Path | None = None) -> dict[str, Entry]:
     """All known nodes by name; empty when there is no file. Raises UsageError for a file that is not ours."""
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
+    from llmctl.recipe.yaml_file import read_mapping
 
     path = path or inventory_path()
     if not path.exists():
         return {}
-    hint = f"repair it, or move it away and run: llmctl setup-nodes NODES (file {path})"
+    hint = f"correct it, or move it away and set the nodes up again: mv {sh_quote(str(path))} {sh_quote(f'{path}.bad')}"
     try:
-        raw = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")) or {}
-        return {str(name): Entry(**values) for name, values in raw["nodes"].items()}
-    except (YAMLError, TypeError, KeyError, AttributeError, UnicodeDecodeError) as error:
-        raise UsageError("the inventory cannot be read", where=str(path), why=str(error), hint=hint) from error
+        document = read_mapping(path, what="an inventory", hint=hint)
+        nodes = document.get("nodes")
+        if nodes is None or not hasattr(nodes, "lc"):
+            raise UsageError("nodes: is missing, or no block of keys", where=f"{path}:1")
+        return {str(name): _entry(path, nodes, name) for name in nodes}
+    except UsageError as error:
+        why = f"{error.what}{f': {error.why}' if error.why else ''}"
+        raise UsageError("the inventory cannot be read", where=error.where, why=why, hint=hint) from None
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise UsageError("the inventory cannot be read", where=str(path), why=why) from None
+
+
+def _entry(path: Path, nodes: CommentedMap, name: Any) -> Entry:
+    """One node. Raises UsageError with the line of what is wrong."""
+    values = nodes[name]
+    where = f"{path}:{nodes.lc.key(name)[0] + 1}"
+    if not hasattr(values, "lc"):
+        raise UsageError(f"nodes.{name} must be a block of keys", where=where)
+    known = {each.name: each for each in fields(Entry)}
+    for key, value in values.items():
+        line = f"{path}:{values.lc.key(key)[0] + 1}"
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1)
+            meant = f" (is {near[0]} meant?)" if near else f", known are {', '.join(known)}"
+            raise UsageError(f"nodes.{name}.{key} is an unknown key{meant}", where=line)
+        if not isinstance(value, {"port": int, "added": dict}.get(key, str)):
+            raise UsageError(f"nodes.{name}.{key} cannot be {value!r}", where=line)
+    missing = [key for key in ("address", "user") if key not in values]
+    if missing:
+        raise UsageError(f"nodes.{name} has no {' and no '.join(missing)}", where=where)
+    return Entry(**_plain_values(values))
+
+
+def _plain_values(value: Any) -> Any:
+    """Without what the reader of the file adds."""
+    if isinstance(value, dict):
+        return {str(key): _plain_values(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_plain_values(each) for each in value]
+    return str(value) if isinstance(value, str) else value
 
 
 def save_inventory(entries: Mapping[str, Entry], path: Path | None = None) -> None:

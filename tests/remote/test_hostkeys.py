@@ -128,6 +128,27 @@ def test_a_broken_inventory_is_told(homes: Path, text: str) -> None:
         load_inventory()
 
 
+@pytest.mark.parametrize(
+    ("text", "line", "why"),
+    [
+        ("nodes: [", 1, "is no YAML"),
+        ("nodes:\n  n: {address: a, user: u,\n      prot: 22}\n", 3, "nodes.n.prot is an unknown key (is port meant?)"),
+        ("nodes:\n  n: {address: a, user: u, port: x}\n", 2, "nodes.n.port cannot be 'x'"),
+        ("nodes:\n  n: {user: u}\n", 2, "nodes.n has no address"),
+        ("nodes:\n  n: 3\n", 2, "nodes.n must be a block of keys"),
+    ],
+)
+def test_a_broken_inventory_is_told_with_its_line(homes: Path, text: str, line: int, why: str) -> None:
+    path = homes / "llmctl/nodes.yaml"
+    path.parent.mkdir()
+    path.write_text(text)
+    with pytest.raises(UsageError) as told:
+        load_inventory()
+    assert told.value.where.startswith(f"{path}:{line}")
+    assert why in told.value.why
+    assert len(str(told.value).splitlines()) == 3
+
+
 def test_the_inventory_comes_back_as_it_was() -> None:
     entries = {"b": Entry(address="10.0.0.1", user="me", added={"keys": ["AAAA"], "ssh_dir": True})}
     save_inventory(entries)
