@@ -106,18 +106,7 @@ def test_a_node_that_fails_is_replaced_by_a_requeue(slurm: SlurmLab, tmp_path: P
     until("Slurm takes the job back", lambda: told(slurm, number)["Restarts"] == "1", 90)
     slurm.lab.restart(node)
     slurm.boot(node)
-    try:
-        until("it runs again", lambda: "restart 1" in drill.text and "continuing from checkpoint-" in drill.text, 60)
-    except AssertionError:
-        print(
-            drill.text,
-            slurm.ask("scontrol", "show", "job", str(number)),
-            slurm.ask("sinfo"),
-            slurm.ask("scontrol", "show", "node"),
-        )
-        print((slurm.folder / "slurmctld.log").read_text()[-3000:])
-        print(slurm.lab.read(node, "/var/log/slurmd.log")[-2000:])
-        raise
+    until("it runs again", lambda: "restart 1" in drill.text and "continuing from checkpoint-" in drill.text, 60)
     step = max(drill.records())
     drill.until_step(step + 2)
     llmctl("cancel", drill.run, env=slurm.env, code=0)
