@@ -46,12 +46,12 @@ def connect_soon(
 def dial_patience(newest: float | None, count: int) -> float:
     """Seconds to wait for the TCP answer of a machine among `count`, when that of the last one came `newest` seconds
     after the start. Among many there is time for a lost packet to be sent again, which is after a second."""
-    return DIAL if newest is None else min(DIAL, max(0.4 if count <= 4 else 1.4, 4 * newest))
+    return DIAL if newest is None else min(DIAL, max(0.4 if count <= 4 else 1.4, 2 * newest))
 
 
 def login_patience(newest: float | None) -> float:
     """Seconds to wait for a login behind the TCP answer; a busy node needs some to make a session."""
-    return 60.0 if newest is None else max(3.0, 3 * newest)
+    return 60.0 if newest is None else max(3.0, 2 * newest)
 
 
 def _late(node: Node, seconds: float) -> Unanswered:

@@ -16,7 +16,7 @@ from llmctl.run.states import ENDED, State
 from llmctl.workflows.live import Live
 from llmctl.workflows.mirror import RECORDS, Mirror
 from llmctl.workflows.notifying import notify_aside
-from llmctl.workflows.polling import INTERVAL, Answer, Polling
+from llmctl.workflows.polling import INTERVAL, Answer, Polling, interval_of
 from llmctl.workflows.silence import LONGEST_ROUND, LOST_AFTER, Silence
 from llmctl.workflows.watching import Ending, Watcher, label_of
 
@@ -24,8 +24,8 @@ GRACE = 10.0
 """Seconds between SIGTERM and SIGKILL when a run is stopped."""
 SETTLE = 3.0
 """Seconds in which the node that failed first may still tell so, once the first sign of a failure is there."""
-QUIET = 5.0
-"""Seconds without an answer after which a node counts as silent."""
+QUIET = 4.0
+"""Seconds without an answer after which a node counts as silent, besides the interval between two questions."""
 KEPT = 64 * 1024
 """Characters of each log kept to tell a failure from."""
 
@@ -164,7 +164,8 @@ class Follower:
 
     def _judge_silence(self, now: float, took: float, *, stepped: bool) -> None:
         nodes = self.live.job.nodes
-        answering = {node for node in nodes if node not in self.errors and now - self.heard[node] < QUIET}
+        quiet = QUIET + interval_of(len(nodes))
+        answering = {node for node in nodes if node not in self.errors and now - self.heard[node] < quiet}
         before, alone = set(self.silence.seconds), self.silence.alone
         self.silence.round(nodes, answering, took, stepped=stepped)
         if self.silence.alone and not alone:

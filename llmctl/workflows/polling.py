@@ -16,6 +16,10 @@ from llmctl.workflows.live import Live
 
 INTERVAL = 1.0
 """Seconds between two questions to a node."""
+LONGEST_INTERVAL = 4.0
+"""The same where there are many nodes."""
+FEW = 16
+"""Nodes that are asked once in INTERVAL; more are asked less often, so that the launcher keeps up."""
 HELD = 8
 """Answers that may wait to be taken, a node: a slow reader slows the asking down and fills no memory."""
 
@@ -40,6 +44,7 @@ class Polling:
 
     def __post_init__(self) -> None:
         self.nodes = self.nodes or self.live.job.nodes
+        self.interval = max(self.interval, interval_of(len(self.nodes)))
         self._answers = queue.Queue(HELD * len(self.nodes))
         self._offsets = {node: dict(self.offsets.get(node, {})) for node in self.nodes}
 
@@ -118,6 +123,11 @@ class Polling:
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+
+def interval_of(count: int) -> float:
+    """Seconds between two questions to each of `count` nodes."""
+    return min(LONGEST_INTERVAL, max(INTERVAL, INTERVAL * count / FEW))
 
 
 def more_waits(report: NodeReport) -> bool:

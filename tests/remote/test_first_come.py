@@ -65,6 +65,6 @@ def test_more_items_than_threads_all_get_their_turn_and_a_defect_is_raised() -> 
 def test_patience_is_measured_by_the_others() -> None:
     assert dial_patience(None, 2) == dial_patience(9.0, 2) == 10
     assert dial_patience(0.001, 2) < 0.5 < 1 < dial_patience(0.001, 64)
-    assert dial_patience(1.0, 2) == 4
+    assert dial_patience(1.0, 2) == 2
     assert login_patience(0.1) == 3
-    assert login_patience(2.0) == 6
+    assert login_patience(2.0) == 4
