@@ -84,7 +84,8 @@ class SlurmLab:
         """Start munged and slurmd on a node, also after its restart."""
         munge, shared = self.folder / "munge", self.shared / "slurm"
         script = (
-            f"mkdir -p {munge} /var/spool/slurmd && chmod 711 {munge} && {_munged(munge, shared / 'munge.key')} && "
+            f"mkdir -p {munge} /var/spool/slurmd /etc/slurm && chmod 711 {munge} && "
+            f"ln -sf {shared}/slurm.conf /etc/slurm/slurm.conf && {_munged(munge, shared / 'munge.key')} && "
             f"SLURM_CONF={shared}/slurm.conf slurmd -N {node.name} >/var/log/slurmd.out 2>&1 </dev/null"
         )
         done = self.lab.exec(node, script)

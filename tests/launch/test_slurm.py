@@ -12,7 +12,9 @@ from llmctl.errors import LlmctlError
 from llmctl.launch.slurm_state import SlurmJob, judge, read_jobcomp, read_sacct, read_scontrol
 from llmctl.launch.supervised import NodeReport
 from llmctl.run.states import ENDED, State
-from tests.launch.backend_runs import GRACE, Run, Site, submit
+from llmctl.workflows import slurm_gate
+from llmctl.workflows.render import draft
+from tests.launch.backend_runs import GRACE, Run, Site, submit, write_recipe
 
 SHOWN = (
     "JobId=12 JobName=quickstart-1 UserId=root(0) GroupId=root(0) JobState={state} Reason={reason} Dependency=(null) "
@@ -77,6 +79,44 @@ def test_the_node_whose_supervisor_could_not_write_down_its_end_is_lost() -> Non
     assert ended.trouble == "Slurm says NODE_FAIL: a node failed"
     forgotten = judge(NodeReport(node="n1", state=State.SUCCEEDED, exit_code=0), None, first=True)
     assert forgotten.state is State.SUCCEEDED
+
+
+@pytest.mark.lab
+def test_everything_through_a_login_machine(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_CONF", "/nowhere")  # this machine has no Slurm
+    run = submit(site, "slurm", 'echo "RANK=$1"; exec sleep 300', tmp_path, **asked("cpu", 1, login="root@node2"))
+    assert values(run, "RANK") == ["0", "1"]
+    told = {outcome.item: outcome.value for outcome in run.backend.status(run.job, run.transports)}
+    assert [each.state if each else None for each in told.values()] == [State.RUNNING] * 2
+    run.transports["node1"].close()
+    assert run.transports["node2"].run("hostname").stdout == "node2\n", "one connection for all, until the last is gone"
+    ended = run.backend.cancel(run.job, {"node2": run.transports["node2"]}, GRACE)
+    assert [(outcome.item, outcome.error) for outcome in ended] == [("node2", None)]
+    assert site.pids(run.job.run_id) == []
+    run.transports["node2"].close()
+    with pytest.raises(LlmctlError):
+        run.transports["node2"].run("true")
+
+
+@pytest.mark.lab
+def test_busy_nodes_are_not_waited_for_to_be_checked(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slurm_gate, "AT_ONCE", 1)
+    holder = submit(site, "slurm", "exec sleep 300", tmp_path, **asked("npu", 4))
+    told: list[str] = []
+    try:
+        holder.until("it runs", lambda found: {each.state for each in found.values()} == {State.RUNNING})
+        planned = draft(write_recipe(site, "slurm", tmp_path, **asked("npu", 4)), runs=tmp_path / "runs")
+        with slurm_gate.allocated(planned, holder.transports, told.append) as steps:
+            assert steps == {}
+    finally:
+        finish(holder)
+    assert "the nodes are not free now, so they were not checked: " in told[0]
+    with slurm_gate.allocated(planned, holder.transports, told.append) as steps:
+        assert [steps[name].run("hostname; exit 3").stdout for name in steps] == ["node1\n", "node2\n"]
+        assert steps["node2"].run("cat; exit 3", stdin=b"x").code == 3
+    assert len(told) == 1
 
 
 def values(run: Run, name: str) -> list[str]:
