@@ -15,7 +15,7 @@ from llmctl_engine.devices import DEVICES
 
 from llmctl.errors import BlockedError, LlmctlError, ManyNodeErrors
 from llmctl.launch.oneshot import ask
-from llmctl.remote.fanout import Outcome, fan_out
+from llmctl.remote.fanout import Outcome, fan_out, let_end
 from llmctl.remote.transport import Transport
 
 if TYPE_CHECKING:
@@ -165,9 +165,9 @@ def _try(plan: Plan, devices: Mapping[str, Sequence[int]], transports: Mapping[s
         return [_holder(node, who) for who in _ask(transports[node], plan.python, request).get("busy", ())]
 
     try:
-        outcomes = fan_out([first], one)
+        outcomes = fan_out([first], one, stop=let_end)
         if not _in_the_way(outcomes):
-            outcomes += fan_out(others, one)
+            outcomes += fan_out(others, one, stop=let_end)
     except BaseException:
         release(plan.run_id, plan.python, transports)
         raise
