@@ -139,10 +139,10 @@ def _as_text(result: Push) -> str:
     parcel = result.parcel
     count = f"{len(parcel.files)} file{'' if len(parcel.files) == 1 else 's'}"
     good = sum(arrival.error is None for arrival in result.arrivals)
-    lines.append(
-        f"{good} of {len(result.arrivals)} nodes have the {count}, {size(parcel.size)}; "
-        f"{size(result.from_launcher)} left this machine"
-    )
+    sent = f"{size(result.from_launcher)} left this machine"
+    if result.interrupted:  # what was under way is not counted by then
+        sent = "stopped, what has come stays there for the next push"
+    lines.append(f"{good} of {len(result.arrivals)} nodes have the {count}, {size(parcel.size)}; {sent}")
     return "\n".join(lines)
 
 

@@ -76,7 +76,8 @@ def run_rsync(
     """Its exit code, its complaint, and the bytes that it sent; `tell` gets the bytes done from time to time."""
     environment = dict(os.environ, LC_ALL="C")
     pipe = subprocess.PIPE
-    child = subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, env=environment)
+    # A session of its own: Ctrl-C at a terminal is for the program that started it, which ends it.
+    child = subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, env=environment, start_new_session=True)
     feed, out, err = streams(child)
     complaint = []
     reader = threading.Thread(target=lambda: complaint.append(err.read()), daemon=True)

@@ -62,12 +62,17 @@ class Push:
     parcel: Parcel
     arrivals: tuple[Arrival, ...]
     from_launcher: int
-    """Bytes that went over the launcher's link."""
+    """Bytes that went over the launcher's link; of a hop that was cut off, those that were told of."""
 
     @property
     def exit_code(self) -> ExitCode:
         """5 when a node failed; 0 when all have it."""
         return worst([arrival.error.exit_code for arrival in self.arrivals if arrival.error is not None])
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a person stopped it."""
+        return any(isinstance(arrival.error, Interrupted) for arrival in self.arrivals)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,10 +141,11 @@ class Journey:
 
     def go(self) -> None:
         """Prepare all nodes, then bring it to those that lack it."""
-        owners = _owners(list(self.places.values()))
+        owners, failed = _owners(list(self.places.values()))
         own = [name for name in self.places if owners[name] == name]
         for outcome in fan_out(own, self._prepare):
-            self.arrivals[outcome.item].error = outcome.error
+            # What failed first is the cause: it may have cost the connection.
+            self.arrivals[outcome.item].error = outcome.error and failed.get(outcome.item, outcome.error)
         good = [name for name in own if self.arrivals[name].error is None]
         errors = spread(
             [name for name in good if not self._standing[name].complete],
@@ -203,6 +209,8 @@ class Journey:
                 self._hop(sender, name, standing, rsync)
                 break
             except RsyncFailed as error:
+                if self._stopped.is_set():
+                    raise
                 self.arrivals[name].notes.append(f"{error.what}, went on without it: {error.why}")
             except HopFailed as error:
                 self.arrivals[name].notes.append(f"{error.what}: {error.why}")
@@ -216,9 +224,18 @@ class Journey:
         if not missing:
             return
         if sender is None:
-            sent = send(place, self.parcel, standing, rsync=rsync, tell=tell, stopped=self._stopped.is_set)
-            with self._count:
-                self.from_launcher += sent
+            sent = 0
+
+            def count(done: int) -> None:
+                nonlocal sent
+                sent = done
+                tell(done)
+
+            try:
+                sent = send(place, self.parcel, standing, rsync=rsync, tell=count, stopped=self._stopped.is_set)
+            finally:
+                with self._count:
+                    self.from_launcher += sent
         else:
             source = self.places[sender]
             path = self.arrivals[sender].path
@@ -285,12 +302,13 @@ def place_of(path: Path, to: str | None, workdir: str | None, wanted: Sequence[s
     return f"{workdir}/{to}"
 
 
-def _owners(places: Sequence[Place]) -> dict[str, str]:
-    """Node -> the first node that sees the same folder. A node that fails here owns itself and fails later."""
+def _owners(places: Sequence[Place]) -> tuple[dict[str, str], dict[str, LlmctlError]]:
+    """Node -> the first node that sees the same folder; and what failed here. Such a node owns itself and fails
+    later."""
     names = [place.name for place in places]
     if len(places) < 2:
-        return dict(zip(names, names, strict=True))
-    fan_out(places, mark)
+        return dict(zip(names, names, strict=True)), {}
+    failed = {outcome.item.name: outcome.error for outcome in fan_out(places, mark) if outcome.error is not None}
     told: list[Outcome[Place, list[str]]] = fan_out(places, seen)
     there = {outcome.item.name: set(outcome.value or ()) for outcome in told}
-    return {name: next((first for first in names if first in there[name]), name) for name in names}
+    return {name: next((first for first in names if first in there[name]), name) for name in names}, failed

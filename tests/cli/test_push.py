@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from llmctl.cli import push as command
-from llmctl.workflows.push import Step, place_of
+from llmctl.errors import Interrupted
+from llmctl.remote.parcel import survey_parcel
+from llmctl.workflows.push import Arrival, Push, Step, place_of
 from tests.conftest import RunLlmctl
 
 
@@ -95,3 +97,10 @@ def test_in_a_pipe_progress_is_a_line_now_and_then(
 )
 def test_sizes_are_readable(count: float, text: str) -> None:
     assert command.size(count) == text
+
+
+def test_a_push_that_was_stopped_does_not_say_that_nothing_was_sent(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    stopped = Arrival(node="node1", path="/data/file", error=Interrupted("it was stopped"))
+    result = Push(parcel=survey_parcel(tmp_path / "file", lambda _: None), arrivals=(stopped,), from_launcher=0)
+    assert command._as_text(result).endswith("1 B; stopped, what has come stays there for the next push")

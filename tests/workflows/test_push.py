@@ -22,6 +22,7 @@ from llmctl.remote.parcel import survey_parcel
 from llmctl.workflows.push import Push, Step, Wish, push
 from tests.conftest import RunLlmctl, llmctl, set_up
 from tests.lab import Lab
+from tests.lab.hostile import BASHRC, hostile
 
 pytestmark = pytest.mark.lab
 FreshLab = Callable[..., Lab]
@@ -168,12 +169,14 @@ def test_a_cable_that_is_cut_in_the_middle_loses_nothing_that_has_come(at_three:
 
 
 def stopped_in_the_middle(lab: Lab, *words: str | Path, part: str, by: signal.Signals) -> tuple[int, str]:
-    """Start a push and send a signal as soon as something has come to the first node; its exit code and output."""
+    """Start a push and send a signal as soon as something has come to the first node, as a terminal does: to all
+    processes of the command; its exit code and output."""
     argv = [sys.executable, "-m", "llmctl", "push", *map(str, words)]
-    with subprocess.Popen(argv, env=lab.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(argv, env=lab.env, stdout=pipe, stderr=pipe, start_new_session=True) as process:
         while not lab.exec(lab.nodes[0], f"find /tmp -path '*{part}*' -name model.safetensors -size +1M").stdout:
             assert process.poll() is None, process.communicate()
-        process.send_signal(by)
+        os.killpg(process.pid, by)
         out, _ = process.communicate(timeout=30)
         return process.returncode, out.decode()
 
@@ -186,6 +189,8 @@ def test_a_push_that_a_person_stops_tells_how_far_it_came(three: Lab, heavy: Pat
     told = json.loads(out)
     assert [node["state"] for node in told["nodes"]] == ["failed", "failed"]
     assert "it goes on where it stopped" in told["nodes"][0]["error"]
+    assert [node["notes"] for node in told["nodes"]] == [[], []]
+    assert told["launcher_bytes"] < LARGE
     assert result(three, *words)["launcher_bytes"] < LARGE
 
 
@@ -315,6 +320,14 @@ def test_a_node_without_python_and_one_that_talks_at_login(fresh_lab: FreshLab, 
     told = result(lab, weights, "node1", "node2", "--to", "/tmp/noise", code=5)
     assert "there is no python3" in told["nodes"][0]["error"]
     assert told["nodes"][1]["state"] == "copied"
+
+
+def test_a_login_shell_that_hangs_is_told_as_that(three: Lab, weights: Path) -> None:
+    with hostile(three, three.nodes[1]) as make:
+        make(f"echo 'sleep 100' > {BASHRC}")
+        told = result(three, weights, "node1", "node2", "--to", "/tmp/hangs", code=5)
+    assert [node["state"] for node in told["nodes"]] == ["copied", "failed"]
+    assert "the login shell does not come to our command" in told["nodes"][1]["error"]
 
 
 def test_a_second_push_to_the_same_place_is_refused_while_the_first_one_lives(at_three: Lab, tmp_path: Path) -> None:
