@@ -20,7 +20,7 @@ from llmctl_reports.tables import (
     results_table,
     speed_table,
 )
-from llmctl_reports.throughput import throughput
+from llmctl_reports.throughput import disagreement, throughput
 from llmctl_reports.values import RunLog
 from llmctl_reports.verdict import Comparison
 
@@ -69,6 +69,10 @@ def blocks(
         made += [Heading(say["figures"]), Line(say["judged"]), figures_table(comparison, lang)]
     made += [Heading(say["speed"]), speed_table(run, reference, lang)]
     made += [Line(_basis(say[name], log, lang)) for name, log in _named(run, reference)]
+    for name, log in _named(run, reference):
+        if apart := disagreement(log):
+            logged, recomputed = (f"{each:.4g}" for each in apart)
+            made.append(Line(say["disagreement"].format(say[name], logged, recomputed)))
     for name in ("seconds", "grad_norm"):
         if name in drawn:
             made += [Heading(say[name]), drawn[name]]

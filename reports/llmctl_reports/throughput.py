@@ -11,6 +11,9 @@ from llmctl_reports.values import Column, RunLog
 WARM_UP = 5
 """Steps at the start that are left out: they compile, allocate and fill caches."""
 
+AGREEMENT = 0.02
+"""How far a logged throughput may lie from the recomputed one without a word."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Throughput:
@@ -40,6 +43,15 @@ def throughput(log: RunLog) -> Throughput:
         tokens_per_second_per_device=tokens / (seconds * devices) if tokens and devices else None,
         basis=basis,
     )
+
+
+def disagreement(log: RunLog) -> tuple[float, float] | None:
+    """(logged, recomputed) steps per second where the trainer's own figure lies more than 2 % from that of its step
+    times: then it counts more than training, or less."""
+    logged, (seconds, _) = log.final.train_steps_per_second, _mean(log, log.points.seconds)
+    if not logged or not seconds or abs(logged * seconds - 1) <= AGREEMENT:
+        return None
+    return logged, 1 / seconds
 
 
 def _seconds(log: RunLog, iterations: int) -> tuple[float | None, str]:

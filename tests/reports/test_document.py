@@ -16,7 +16,7 @@ from llmctl_reports.document import Heading, Line, blocks, markdown, summary
 from llmctl_reports.profiles import PROFILES
 from llmctl_reports.sparkline import BARS, sparkline
 from llmctl_reports.tables import Table, escaped
-from llmctl_reports.values import BROKEN, DUPLICATE, NON_FINITE, NOT_LOGGED, SKIPPED, SUPERSEDED, Meta, RunLog
+from llmctl_reports.values import BROKEN, DUPLICATE, NON_FINITE, NOT_LOGGED, SKIPPED, SUPERSEDED, Final, Meta, RunLog
 from llmctl_reports.verdict import compare
 from llmctl_reports.words import FIGURES, WORDS
 
@@ -71,6 +71,15 @@ def test_the_table_of_figures_has_no_empty_rows() -> None:
     rows = dict([block for block in blocks(enough.run, enough, "en") if isinstance(block, Table)][3].rows)
     assert rows["relative error of the mean loss"] == rows["mean of the relative errors"] == "10 %"
     assert rows["points with a relative error beyond 5 %"] == "20"
+
+
+@pytest.mark.parametrize(("logged", "told"), [(9.0, True), (9.9, False), (None, False)])
+def test_a_trainer_that_counts_more_than_its_steps_is_told(logged: float | None, told: bool) -> None:
+    run = made_log(20, final=Final(train_steps_per_second=logged))
+    lines = [block.text for block in blocks(run, None, "en") if isinstance(block, Line)]
+    assert (
+        "run: the trainer's 9 steps/s and the 10 steps/s of its step times are more than 2 % apart." in lines
+    ) is told
 
 
 def test_markdown_escapes_what_would_break_it() -> None:
