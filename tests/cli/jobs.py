@@ -8,25 +8,12 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from tests.conftest import llmctl
-from tests.faults.harness import SMALLRANK
-
-ENDLESS = 100_000
-
-
-def until(what: str, condition: Callable[[], Any], seconds: float = 60) -> Any:
-    """Wait until `condition` gives something true, and give that. Fails after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
-        time.sleep(0.05)
-    return found
+from tests.faults.harness import ENDLESS, SMALLRANK, until
 
 
 class Running:

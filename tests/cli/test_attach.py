@@ -11,7 +11,8 @@ import pytest
 from llmctl.run.acting import actor
 from llmctl.run.folder import RunFolder
 from tests.cli.conftest import MakeJob
-from tests.cli.jobs import LocalJob, until
+from tests.cli.jobs import LocalJob
+from tests.faults.harness import until
 
 
 def keeper(job: LocalJob) -> int:
