@@ -94,7 +94,7 @@ def dump_recipe(recipe: Recipe) -> str:
     stream = io.StringIO()
     yaml = YAML()
     yaml.default_flow_style = None
-    yaml.width = 4096
+    yaml.width = 2**31  # a folded line loses spaces
     yaml.allow_unicode = True
     yaml.dump(_line_ends_quoted(recipe.model_dump(mode="json", exclude_none=True)), stream)
     return stream.getvalue()

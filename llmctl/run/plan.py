@@ -103,6 +103,13 @@ def make_plan(
                 where="cluster.devices",
                 hint="leave the slots of the nodes out",
             )
+    if recipe.launch.backend == "slurm" and set(paths.run_dir) & set("%\\"):
+        raise UsageError(
+            f"Slurm cannot write its log in {paths.run_dir!r}",
+            where="cluster.workdir",
+            why="it reads % and backslash in the names of files as its own",
+            hint="leave them out of cluster.workdir",
+        )
     addresses, interfaces = addresses or {}, interfaces or {}
     planned: list[NodePlan] = []
     for rank, node in enumerate(nodes):

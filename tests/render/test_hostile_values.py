@@ -67,6 +67,12 @@ def test_a_recipe_is_the_same_after_it_was_written_and_read(env: dict[str, str],
         assert load_recipe(path).recipe == recipe
 
 
+def test_a_long_value_keeps_its_spaces(tmp_path: Path) -> None:
+    text = "two  spaces " * 1000
+    (tmp_path / "recipe.yaml").write_text(dump_recipe(recipe_with(env={"A": text})), encoding="utf-8")
+    assert load_recipe(tmp_path / "recipe.yaml").recipe.cluster.env["A"] == text
+
+
 @settings(max_examples=25, deadline=None)
 @given(args=st.lists(values, max_size=8), folder=names)
 def test_arguments_of_a_container_come_out_of_its_script(args: list[str], folder: str) -> None:
