@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from llmctl_reports.errors import ReportError
 from llmctl_reports.readers import READERS, read_log
 from llmctl_reports.readers.source import LONGEST, PIECE, Source
-from llmctl_reports.values import RunLog
+from llmctl_reports.values import NON_FINITE, RunLog
 
 MEGATRON = " iteration {n}/ 100 | elapsed time per iteration (ms): 500.5 | lm loss: {loss:.6E} | grad norm: 0.500 |"
 TITAN = "[titan] 2026 - root - INFO - step: {n}  loss:  {loss:.5f}  grad_norm:  0.5000  memory: 9GiB  tps: 7,282"
@@ -115,6 +115,12 @@ def test_a_gigantic_line_is_cut_and_the_rest_is_read() -> None:
     lines = lines_of(MEGATRON)
     log = read("\n".join([*lines[:15], "x" * (LONGEST + PIECE), *lines[15:]]))
     assert len(log.points) == 30
+
+
+def test_a_loss_beyond_all_bounds_is_not_finite() -> None:
+    lines = [*lines_of(MEGATRON), MEGATRON.format(n=31, loss=1e200)]
+    log = read("\n".join(lines))
+    assert (len(log.points), log.dropped) == (30, {NON_FINITE: 1})
 
 
 def test_pieces_are_the_file(tmp_path: Path) -> None:

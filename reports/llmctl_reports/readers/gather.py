@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from llmctl_reports.values import DUPLICATE, NON_FINITE, SUPERSEDED, Column, Points
 
+LARGEST = 1e100
+"""A loss beyond this is as good as infinite: its square is no number any more."""
 EXTRAS = ("epoch", "learning_rate", "grad_norm", "seconds", "tokens")
 """What a point may have besides its step and loss."""
 
@@ -78,7 +80,7 @@ class Gathering:
             self._pad(column, len(self._steps))
         steps = np.frombuffer(self._steps, dtype=np.int64) if self._steps else np.empty(0, dtype=np.int64)
         columns = {"loss": view(self._losses)} | {name: view(column) for name, column in self._extras.items()}
-        good = np.isfinite(columns["loss"])
+        good = np.abs(columns["loss"]) < LARGEST
         if bad := int((~good).sum()):
             self.dropped[NON_FINITE] += bad
             steps, columns = steps[good], {name: column[good] for name, column in columns.items()}
