@@ -99,6 +99,13 @@ def _stage_tree(job: Job, target: str, tree: Tree, transport: Transport) -> None
         (there,) = call(transport, job, "digest", aside, timeout=1800)["digests"]
         if there != tree.digest:
             raise NodeError("what arrived is not what was sent", where=f"{node}:{target}", hint="run it again")
+        # A whole folder in the place of none or an empty one; another run that was quicker may use what lies there.
+        if transport.run(f"mv -T {sh_quote(aside)} {sh_quote(target)}").ok:
+            return
+        (there,) = call(transport, job, "digest", target, timeout=1800)["digests"]
+        if there == tree.digest:
+            transport.run(f"rm -rf {sh_quote(aside)}")
+            return
         moved = transport.run(_replace(target, aside, old=f"{target}.{job.run_id}.old"))
         if not moved.ok:
             raise NodeError("the copy cannot be moved to its place", where=f"{node}:{target}", why=moved.stderr.strip())
@@ -108,6 +115,6 @@ def _stage_tree(job: Job, target: str, tree: Tree, transport: Transport) -> None
 
 
 def _replace(target: str, aside: str, *, old: str) -> str:
-    """Put the copy in its place. Another run may use what lies there, so it goes aside first and whole."""
+    """Put the copy in the place of something else, which goes aside first and whole."""
     target, aside, old = sh_quote(target), sh_quote(aside), sh_quote(old)
-    return f"if [ -e {target} ]; then mv {target} {old}; fi && mv {aside} {target} && rm -rf {old}"
+    return f"if [ -e {target} ]; then mv -T {target} {old}; fi && mv -T {aside} {target} && rm -rf {old}"
