@@ -55,8 +55,8 @@ def test_spares_take_the_places_of_lost_nodes_the_first_one_too(four: Lab, tmp_p
     again = attempts(run)[1]
     assert (again["nodes"], again["automatic"]) == (["node1", "node3"], True)
     run.until_step(again["from_step"] + 7)
-    told = again["from_step"] + 1
-    until("the launcher has its records", lambda: told in [record.get("step") for record in records(run)], 60)
+    begun = again["from_step"]
+    until("its records here", lambda: begun in [record.get("resumed_from_step") for record in records(run)], 60)
     four.crash(four.nodes[0])
     assert started.wait(240) == 0, run.text
     first, second, third = attempts(run)
