@@ -18,6 +18,7 @@ def check(
     what: list[str] = typer.Argument(
         metavar="RECIPE|NODES|FACTS...", help="A recipe, nodes like node[1-4], or a file of saved facts."
     ),
+    sets: list[str] = typer.Option([], "--set", metavar="A.B=C", help="Change a key of the recipe; repeatable."),
     device: str | None = typer.Option(None, help="Whose devices: cpu, npu, cuda, ...; without it what the nodes show."),
     save: Path | None = typer.Option(None, help="Write the facts to this file, for --baseline and for judging again."),
     baseline: Path | None = typer.Option(None, help="Hold every node against these saved facts."),
@@ -45,14 +46,14 @@ def check(
         assert_folder(save)
     with watching(quiet=as_json) as watch:
         result = check_words(
-            what, device=device, baseline=baseline, via_pdsh=via == "pdsh", deep=deep,
+            what, sets=sets, device=device, baseline=baseline, via_pdsh=via == "pdsh", deep=deep,
             only=[name for names in only for name in names.split(",")], collective=collective, watch=watch,
         )  # fmt: skip
     unsaved = _save(save, result) if save is not None else None
     if as_json:
         typer.echo(json.dumps(_plain(result), ensure_ascii=False, indent=2))
     else:
-        show_findings(result.findings)
+        show_findings(result.findings, more="" if verbose else "--verbose")
         if verbose:
             show_remarks(result.findings)
         if facts:

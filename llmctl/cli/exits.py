@@ -23,7 +23,9 @@ def run_guarded(app: typer.Typer) -> int:
     except exceptions.Exit as error:
         return error.exit_code
     except exceptions.TyperException as error:
-        print(f"llmctl: {error.format_message()}\n  next: llmctl --help", file=sys.stderr)  # noqa: T201
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context is not None else "llmctl"
+        print(f"llmctl: {error.format_message()}\n  next: {command} --help", file=sys.stderr)  # noqa: T201
         return int(ExitCode.USAGE)
     except (KeyboardInterrupt, exceptions.Abort):
         print("llmctl: interrupted", file=sys.stderr)  # noqa: T201

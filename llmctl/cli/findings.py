@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 COLOURS = {"error": typer.colors.RED, "warning": typer.colors.YELLOW, "info": typer.colors.CYAN}
 
 
-def show_findings(findings: Sequence[Finding]) -> None:
-    """Print errors and warnings whole, and how many remarks there are besides."""
+def show_findings(findings: Sequence[Finding], *, more: str = "llmctl check RECIPE --verbose") -> None:
+    """Print errors and warnings whole, and how many remarks there are besides; `more` is what shows them, empty where
+    they are shown anyway."""
     told = [finding for finding in findings if finding.severity != "info"]
     for finding in told:
         label = typer.style(f"{finding.severity:<7}", fg=COLOURS[finding.severity])
@@ -23,8 +24,8 @@ def show_findings(findings: Sequence[Finding]) -> None:
         if finding.remedy:
             typer.echo(f"        next: {finding.remedy}")
     rest = len(findings) - len(told)
-    if rest:
-        typer.echo(f"{rest} {'remark' if rest == 1 else 'remarks'} (llmctl check --verbose)")
+    if rest and more:
+        typer.echo(f"{rest} {'remark' if rest == 1 else 'remarks'} (shown by {more})")
 
 
 def show_remarks(findings: Sequence[Finding]) -> None:
@@ -41,18 +42,33 @@ def show_facts(facts: Sequence[Fact]) -> None:
 
     groups: dict[tuple[str, str], list[str]] = {}
     for fact in facts:
-        groups.setdefault((fact.name, _cell(fact)), []).append(fact.node)
+        groups.setdefault((fact.name, _whole(fact)), []).append(fact.node)
     values: dict[str, int] = {}
     for name, _ in groups:
         values[name] = values.get(name, 0) + 1
     ordered = sorted(groups.items(), key=lambda item: list(values).index(item[0][0]))
-    table(["fact", "nodes", "value"], [[name, fold(nodes), cell] for (name, cell), nodes in ordered])
+    table(["fact", "nodes", "value"], [[name, fold(nodes), _cell(whole)] for (name, whole), nodes in ordered])
 
 
-def _cell(fact: Fact) -> str:
+MOST = 4000
+"""Characters of one value that the table shows; --json has all."""
+
+
+def _whole(fact: Fact) -> str:
+    """The value in words, all of it, so that values are grouped by what they are."""
     if fact.error is not None:
-        return f"? {fact.error}"[:60]
+        return f"? {fact.error}"
     value: Any = fact.value
-    if isinstance(value, (dict, list)) and len(json.dumps(value)) > 60:
-        return f"{len(value)} entries"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_word(each)}" for key, each in value.items()) or "nothing"
+    if isinstance(value, list):
+        return ", ".join(map(_word, value)) or "nothing"
+    return _word(value)
+
+
+def _word(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _cell(whole: str) -> str:
+    return whole if len(whole) <= MOST else f"{whole[:MOST]} ... ({len(whole) - MOST} characters more with --json)"

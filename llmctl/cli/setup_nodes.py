@@ -50,6 +50,7 @@ def setup_nodes(
     """Prepare nodes: keys, host names, and a proof of every login. Running it again changes nothing."""
     from llmctl.errors import UsageError
     from llmctl.remote.firstcontact import FirstContact
+    from llmctl.remote.secret import read_password
     from llmctl.workflows import setup_nodes as workflow
     from llmctl.workflows.setup_values import Wishes
     from llmctl.workflows.setup_words import read_words
@@ -59,6 +60,8 @@ def setup_nodes(
     if env is not None and (remove or forget):
         raise UsageError("--env is for making, --remove takes all environments away", hint="leave --env out")
     asked = read_words(nodes or [], inventory)
+    if password_file is not None:
+        read_password(password_file)  # before any node is asked
     asks = sys.stdin.isatty() and sys.stderr.isatty()
     wishes = Wishes(
         user=user or asked.user,

@@ -34,4 +34,6 @@ def read_password(file: Path) -> Secret:
     try:
         return Secret(file.read_text(encoding="utf-8").rstrip("\r\n"))
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError("the password file cannot be read", where=str(file), why=str(error)) from error
+        why = getattr(error, "strerror", None) or "it is no UTF-8 text"
+        hint = "--password-file FILE: a file that holds the password alone"
+        raise UsageError("the password file cannot be read", where=str(file), why=why, hint=hint) from error

@@ -112,6 +112,7 @@ def check_nodes(
 def check_words(
     words: Sequence[str],
     *,
+    sets: Sequence[str] = (),
     device: str | None = None,
     baseline: Path | None = None,
     via_pdsh: bool = False,
@@ -123,11 +124,13 @@ def check_words(
     """`llmctl check`: one recipe, nodes, or a file of saved facts. Nodes that cannot be reached are told in `errors`;
     the others are checked all the same."""
     against = load_baseline(baseline) if baseline else ()
+    if sets and not _is_recipe(words):
+        raise UsageError("--set changes a key of a recipe, and none is given", hint="llmctl check RECIPE --set A.B=C")
     if len(words) == 1 and words[0].endswith(".json"):
         return _again(Path(words[0]), only, against)
     recipe = planned = None
     if _is_recipe(words):
-        planned = draft(words[0])
+        planned = draft(words[0], sets=sets)
         recipe, nodes, question = planned.loaded.recipe, planned.nodes, question_of(planned)
     else:
         nodes = parse_nodes(words)
@@ -267,9 +270,13 @@ def _assert_some(question: Question) -> None:
     """Raises UsageError for a --only that names nothing."""
     names = [row.name for group in question.rows.values() for row in group if row is not KINDS]
     if not names and not any(question.reads(name) for name in (*SECOND_ROUND, "network.port", "clock.offset")):
+        every = replace(question, device=None).rows
+        others = [kind for kind, rows in every.items() if kind and any(question.asks(row.name) for row in rows)]
+        of = f" that is read with device {question.device}" if others else ""
         raise UsageError(
-            f"no fact is named {', '.join(question.only)}",
+            f"no fact{of} is named {', '.join(question.only)}",
             where="--only",
+            why=f"there is one with {', '.join(others)}" if others else "",
             hint="give a name of docs/findings.md or its beginning: driver, python, disk.tmp",
         )
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from llmctl.checks.folding import fold
 from llmctl.errors import UsageError
 from llmctl.recipe.hostlists import FORMATS, Format
 from llmctl.recipe.hostlists.guess import guess_format
@@ -65,10 +66,10 @@ def select(hosts: HostList, words: Sequence[str]) -> HostList:
     wanted = {node.name for node in parse_nodes(words, {"all": hosts.names} | dict(hosts.groups))}
     strangers = sorted(wanted - set(hosts.names))
     if strangers:
-        near = difflib.get_close_matches(strangers[0], hosts.names, n=1)
-        raise UsageError(
-            f"the list has no {', '.join(strangers)}", where="--only", hint=f"did you mean {near[0]}?" if near else ""
-        )
+        # Of a range nobody has misspelt a name.
+        near = difflib.get_close_matches(strangers[0], hosts.names, n=1) if strangers[0] in words else []
+        hint = f"did you mean {near[0]}?" if near else f"it has {fold(hosts.names)}"
+        raise UsageError(f"the list has no {fold(strangers)}", where="--only", hint=hint)
     groups = {name: tuple(host for host in members if host in wanted) for name, members in hosts.groups.items()}
     return replace(
         hosts,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from llmctl.checks.folding import fold
 from llmctl.errors import NodeError, UsageError
 from llmctl.recipe.hosts import Node
 from llmctl.remote.account import carry_out, clean_up, plan_removal
@@ -96,8 +97,13 @@ def remove_nodes(nodes: Sequence[Node], wishes: Wishes) -> Setup:
     if wishes.mode == "apply":
         gone = [member for member in members if member.done]
         save_inventory({name: inventory[name] for name in inventory.keys() - {member.name for member in gone}})
+        stay = [name for name, entry in inventory.items() if entry.added and name not in {m.name for m in members}]
         for member in gone:
             forget(member.target.label)
+            if stay:
+                undo = f"llmctl setup-nodes {' '.join(stay)} --remove, then set up again those that stay"
+                held = f"{fold(stay)} may still hold {member.name}'s key and name"
+                member.notes.append(f"{held}; to take these away too: {undo}")
     return Setup(mode=wishes.mode, members=tuple(members), interrupted=interrupted)
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from llmctl.checks.facts import Fact
+from llmctl.checks.facts import Fact, Finding, Severity
+from llmctl.cli.findings import show_facts, show_findings
 from tests.lab import Lab
 
 RECIPE = """\
@@ -70,6 +71,9 @@ def test_a_failing_activation_blocks_with_3(run_llmctl, recipe) -> None:
         (["no/such/recipe.yaml"], "recipe.yaml"),
         (["node1", "--baseline", "/no/such/file"], "no saved facts"),
         ([], "Missing argument"),
+        (["--no-such"], "next: llmctl check --help"),
+        (["node1", "--set", "a.b=1"], "--set changes a key of a recipe"),
+        (["node1", "--save", "no/such/folder/f.json"], "there is no folder no/such/folder"),
     ],
 )
 def test_mistakes_in_what_was_typed(run_llmctl, tmp_path: Path, words: list[str], told: str) -> None:
@@ -81,6 +85,34 @@ def test_mistakes_in_what_was_typed(run_llmctl, tmp_path: Path, words: list[str]
 def test_a_name_that_resolves_nowhere_is_5(run_llmctl, tmp_path: Path) -> None:
     done = run_llmctl("check", "no-such-node.invalid", env={"LLMCTL_HOME": str(tmp_path), "PATH": "/usr/bin"}, code=5)
     assert "no-such-node.invalid=10.0.0.1" in done.stderr
+
+
+def test_a_key_can_be_changed_as_for_run(run_llmctl, recipe) -> None:
+    done = run_llmctl("check", recipe(), "--set", "cluster.expect.python=2.7.18", "--only", "python.version", code=3)
+    assert "expected is 2.7.18" in done.stdout
+
+
+def test_a_fact_of_other_devices_is_told_as_that(run_llmctl, recipe) -> None:
+    done = run_llmctl("check", recipe(), "--only", "toolkit", code=2)
+    assert "no fact that is read with device cpu is named toolkit" in done.stderr
+    assert "there is one with npu" in done.stderr
+
+
+def test_values_are_shown_whole_and_equal_only_where_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    values = [{f"package{n}": last for n in range(30)} for last in ("1.0", "1.0", "2.0")]
+    show_facts([Fact(name="p", node=f"node{n}", value=value) for n, value in enumerate(values, 1)])
+    shown = capsys.readouterr().out
+    assert "node[1-2]" in shown
+    assert "node3" in shown
+    assert "package29 2.0" in shown
+
+
+def test_remarks_are_counted_only_where_they_are_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    remark = Finding(code="os.kernel.differs", severity=Severity.INFO, title="differs")
+    show_findings([remark], more="")
+    assert capsys.readouterr().out == ""
+    show_findings([remark])
+    assert capsys.readouterr().out == "1 remark (shown by llmctl check RECIPE --verbose)\n"
 
 
 @pytest.mark.lab

@@ -35,6 +35,15 @@ def test_an_inventory_becomes_a_hostfile_and_every_loss_is_told(inventory: Path,
         assert any(words in line and line.startswith("warning") for line in told), words
 
 
+def test_a_host_that_was_left_out_is_not_proposed(tmp_path: Path, run_llmctl: RunLlmctl) -> None:
+    (tmp_path / "hf").write_text("node1 slots=1\nnode2 slots=1\n")
+    words = ("hosts", "convert", tmp_path / "hf", "--to", "mpi", "--only")
+    done = run_llmctl(*words, "node[1-4]!node2", code=2)
+    assert "the list has no node[3-4]" in done.stderr
+    assert "next: it has node[1-2]" in done.stderr
+    assert "did you mean node2?" in run_llmctl(*words, "noode2", code=2).stderr
+
+
 def test_what_the_recipe_reads_carries_port_and_user(inventory: Path, tmp_path: Path, run_llmctl: RunLlmctl) -> None:
     made = tmp_path / "hostfile"
     words = ("hosts", "convert", inventory, "--from", "ansible", "--to", "llmctl", "--slots", "4", "-o", made)

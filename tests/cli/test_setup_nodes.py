@@ -14,6 +14,8 @@ CASES = [
     (["node1", "--fingerprint", "node1:SHA256:x"], "is not understood"),
     (["node1", "--fingerprint", "node9=SHA256:x"], "names no node of this command: node9"),
     (["node1", "--identity", "/nonexistent/key"], "/nonexistent/key"),
+    (["nowhere.invalid", "--password-file", "/nonexistent/word"], "the password file cannot be read"),
+    (["node1", "--port", "70000"], "next: llmctl setup-nodes --help"),
     (["node1", "--port", "70000"], "less than or equal to 65535"),
     ([], "no node is named"),
 ]

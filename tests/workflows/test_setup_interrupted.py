@@ -1,4 +1,4 @@
-"""Ctrl-C in setup-nodes: what was done until then is told, kept in the inventory, and can be taken away by name."""
+"""setup-nodes half done, by Ctrl-C or for some nodes only: what was done, and what stays, is told."""
 
 from __future__ import annotations
 
@@ -79,6 +79,13 @@ def test_a_removal_that_was_stopped_forgets_no_node(two: Lab, monkeypatch: pytes
     assert done.exit_code is ExitCode.INTERRUPTED
     assert set(load_inventory()) == {"node1", "node2"}
     assert "removed" not in as_text(done, removed=True)
+
+
+def test_what_other_nodes_keep_of_a_removed_one_is_told(two: Lab) -> None:
+    set_up(two)
+    done = workflow.remove_nodes(parse_nodes(["node1"]), Wishes())
+    assert "node2 may still hold node1's key and name" in done.members[0].notes[0]
+    assert "llmctl setup-nodes node2 --remove" in done.members[0].notes[0]
 
 
 def lab_files(lab: Lab, place: int) -> str:
