@@ -60,7 +60,7 @@ class Live:
 
     def close(self) -> None:
         """Close all connections."""
-        for transport in self.transports.values():
+        for transport in list(self.transports.values()):
             transport.close()
 
 
