@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from llmctl_engine.devices import DEVICES
 from llmctl_engine.templates import TEMPLATES, full_name
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 """What begins a run id: it becomes part of paths, of names of containers and of jobs."""
@@ -129,6 +129,13 @@ Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.,:/+@=-]*$")]
 """A name that a cluster's own administrators chose."""
 
 
+TimeLimit = Annotated[
+    str,
+    BeforeValidator(lambda value: str(value) if type(value) is int else value),
+    Field(pattern=r"^[0-9]+(-[0-9]+)?(:[0-9]{1,2}){0,2}$"),
+]
+
+
 class Slurm(Section):
     """What is asked of Slurm, for `launch.backend: slurm`."""
 
@@ -137,7 +144,7 @@ class Slurm(Section):
     partition: Word | None = None
     account: Word | None = None
     qos: Word | None = None
-    time_limit: Annotated[str, Field(pattern=r"^[0-9]+(-[0-9]+)?(:[0-9]{1,2}){0,2}$")] | None = None
+    time_limit: TimeLimit | None = None
     """As Slurm writes it: minutes, `hours:minutes:seconds`, `days-hours`; the partition's own without it."""
     nodes: int | None = Field(default=None, ge=1)
     """How many nodes of Slurm's choice, instead of `cluster.nodes`."""

@@ -93,7 +93,12 @@ def test_without_a_requeue_the_time_limit_is_told_and_a_resume_goes_on(slurm: Sl
     drill.start()
     drill.ends(1, "the time limit is near", "is written", within=90)
     nothing_left(drill)
-    drill.continues()
+    saved = drill.saved()
+    assert saved == max(drill.records()), "the checkpoint at the signal loses no step"
+    sets = ["--set", f"train.max_steps={saved + 5}", "--set", "launch.slurm.time_limit=5"]
+    done = llmctl("run", "--resume", drill.run, *sets, env=slurm.env, code=0, timeout=120)
+    assert f"continuing from checkpoint-{saved}" in done.stdout
+    assert f"SUCCEEDED: {drill.run.name}, {saved + 5} steps" in done.stdout
 
 
 def test_a_node_that_fails_is_replaced_by_a_requeue(slurm: SlurmLab, tmp_path: Path) -> None:
