@@ -80,7 +80,8 @@ def survey_parcel(path: Path, tell: Callable[[int], None]) -> Parcel:
         files, folders, links = _sorted_out(root)
         return Parcel(root=root, kind="folder", files=_items(root, files, tell), folders=folders, links=links)
     except FileNotFoundError as error:
-        raise UsageError("no such file or folder", where=str(error.filename or path)) from None
+        hint = "the first word is what lies on this machine: llmctl push PATH NODES --to REMOTE"
+        raise UsageError("no such file or folder", where=str(error.filename or path), hint=hint) from None
     except OSError as error:
         raise UsageError("cannot be read", where=str(error.filename or path), why=str(error.strerror)) from None
 

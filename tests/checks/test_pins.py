@@ -14,8 +14,14 @@ from llmctl.recipe.hosts import Node
 from llmctl.workflows.check import check_words
 from llmctl.workflows.question import question_of
 from llmctl.workflows.render import draft
-from tests.cli.test_check import RECIPE
 
+RECIPE = """\
+name: here
+cluster: {device: cpu, devices_per_node: 1%s}
+launch: {backend: local}
+model: {init: {model_type: llama}, template: default@0.9.5}
+data: {dir: data, datasets: [rows]}
+"""
 NODES = [Node(name="node1"), Node(name="node2")]
 KINDS = [Fact(name="accelerator.kinds", node=node.name, value=[]) for node in NODES]
 

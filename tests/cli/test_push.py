@@ -22,6 +22,7 @@ def env(tmp_path: Path) -> dict[str, str]:
 def test_what_is_not_there_is_told(run_llmctl: RunLlmctl, env: dict[str, str], tmp_path: Path) -> None:
     done = run_llmctl("push", tmp_path / "none", "node1", "--to", "/data/", env=env, code=2)
     assert f"{tmp_path / 'none'}: no such file or folder" in done.stderr
+    assert "next: the first word is what lies on this machine" in done.stderr
 
 
 def test_without_a_place_the_option_is_shown(run_llmctl: RunLlmctl, env: dict[str, str], tmp_path: Path) -> None:
