@@ -93,7 +93,9 @@ def test_a_dry_run_of_a_resumed_run_starts_nothing_either(
     run.mkdir(parents=True)
     recipe = write(tmp_path)
     (run / "recipe.yaml").write_bytes(recipe.read_bytes())
-    manifest = json.dumps({"state": "FAILED", "recipe": {"path": str(recipe)}})
+    job = {"run_id": run.name, "run_dir": str(run), "nodes": ["localhost"], "python": "python3", "shell": "sh"}
+    known = {"schema": 1, "state": "FAILED", "recipe": {"path": str(recipe)}}
+    manifest = json.dumps(known | {"job": job, "nodes": [{"name": "localhost"}]})
     (run / "manifest.json").write_text(manifest)
     done = run_llmctl("run", "--resume", run, "--dry-run", env=env, code=0)
     assert f"{run.name}/launch.sh 0" in done.stdout
