@@ -246,13 +246,15 @@ def test_output_that_the_disk_did_not_take_is_counted(make_job: MakeJob, tiny_di
     orders = make_job("").run_dir
     job = supervising.make_job(
         tiny_disk / "run",
-        f"while [ ! -e {orders}/one ]; do sleep 0.05; done; seq 100000 100999; touch {orders}/printed; "
+        f"while [ ! -e {orders}/one ]; do sleep 0.05; done; seq 100000 100999; "
         f"while [ ! -e {orders}/two ]; do sleep 0.05; done; echo after",
     )
     start(job)
+    wait_for("no heartbeat", (tiny_disk / "run/state/here.beat.json").exists)
     ballast = fill(tiny_disk)
     (Path(orders) / "one").touch()
-    wait_for("not printed", (Path(orders) / "printed").exists)
+    told = "of its launcher's output could not be written: No space left on device"
+    wait_for("not told", lambda: told in supervised.poll(job, HERE, {}).trouble)
     assert supervised.poll(job, HERE, {}).state is State.RUNNING
     ballast.unlink()
     (Path(orders) / "two").touch()
