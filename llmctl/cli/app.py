@@ -27,6 +27,7 @@ COMMAND_MODULES = (
     "logs",
     "lifecycle",
     "report",
+    "diff",
     "recipes",
     "hosts",
     "nodes",

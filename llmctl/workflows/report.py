@@ -22,9 +22,11 @@ from llmctl_reports.verdict import Comparison, compare
 
 from llmctl.errors import ExitCode, UsageError
 from llmctl.run.attempts import Attempt, read_attempts
+from llmctl.run.differences import differences
 from llmctl.run.folder import RunFolder
 from llmctl.run.index import find_run
 from llmctl.run.states import ENDED, State
+from llmctl.workflows.differing import told_by
 
 FILES = ("html", "md", "json", "csv")
 """What is written unless the user says otherwise: all that needs no drawing library."""
@@ -47,6 +49,8 @@ class Report:
     folder: Path
     """Where its files go unless the user says otherwise."""
     title: str
+    differences: tuple[tuple[str, str, str], ...] = ()
+    """(name, run, reference) of what two runs tell of themselves, the most suspicious first."""
     suggested: str | None = None
     """The reference that the run's recipe names, when it was not compared with anything."""
 
@@ -128,7 +132,8 @@ def make_report(
     except ReportError as error:
         raise UsageError(error.what, where=error.where, why=error.why, hint=error.hint) from None
     title = source.resolve().name if source.is_dir() else source.stem
-    return Report(run, comparison, folder, title, None if other else _reference_of(source))
+    differ = _differences(source, other) if other is not None else ()
+    return Report(run, comparison, folder, title, differ, None if other else _reference_of(source))
 
 
 def check_table(path: Path, per_device: float | None) -> tuple[int, list[Slip]]:
@@ -170,7 +175,7 @@ def write_report(
     files: dict[Path, bytes] = {}
     for lang in languages:
         ending = "" if lang == "en" else f"_{lang}"
-        content = document.blocks(report.run, report.comparison, lang)
+        content = document.blocks(report.run, report.comparison, lang, differences=report.differences)
         title = report.heading(lang)
         if "html" in formats:
             files[single or folder / f"report{ending}.html"] = page(title, content, lang).encode()
@@ -221,6 +226,15 @@ def _restarts(attempts: Sequence[Attempt]) -> tuple[Restart, ...]:
         )
         for before, after in pairwise(attempts)
     )
+
+
+def _differences(source: Path, other: Path) -> tuple[tuple[str, str, str], ...]:
+    """What both tell of themselves, where both are folders of runs."""
+    folders = [RunFolder(each) for each in (source, other) if _is_run(each)]
+    if len(folders) < 2 or not all(folder.recipe.is_file() for folder in folders):
+        return ()
+    found = differences(*map(told_by, folders))
+    return tuple((each.name, each.left or "-", each.right or "-") for each in found)
 
 
 def _is_run(source: Path) -> bool:
