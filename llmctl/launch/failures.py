@@ -13,9 +13,8 @@ from llmctl.launch.supervised import NodeReport
 from llmctl.run.attempts import Reason
 from llmctl.run.states import State
 
-_TORCHRUN = re.compile(
-    r"Root Cause.*?rank\s*:\s*(?P<rank>\d+)\s*\(local_rank.*?exitcode\s*:\s*(?P<code>-?\d+)", re.DOTALL
-)
+_TORCHRUN = re.compile(r"rank\s*:\s*(?P<rank>\d+)\s*\(local_rank.*?exitcode\s*:\s*(?P<code>-?\d+)", re.DOTALL)
+_ROOT_CAUSE = "Root Cause"
 _DEEPSPEED = re.compile(r"exits with return code = (?P<code>-?\d+)")
 _RANK_LOG = re.compile(r"logs/(?P<node>[^/]+)/rank(?P<rank>\d+)\.log")
 _EXCEPTION = re.compile(r"(\w+\.)*\w+(Error|Exception): ")
@@ -139,10 +138,14 @@ DEADLY = frozenset({signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGABR
 
 
 def _deaths(node: str, launcher_log: str) -> Iterable[tuple[str, int | None, int]]:
-    """(node, rank, exit code) that the per-node launcher tells."""
-    match = _TORCHRUN.search(launcher_log)
-    if match:
-        yield node, int(match["rank"]), int(match["code"])
+    """(node, rank, exit code) that the per-node launcher tells. Torchrun calls that rank the cause whose end it saw
+    first, and lists the others before it: one that was killed may be among them."""
+    before, root, after = launcher_log.partition(_ROOT_CAUSE)
+    if root:
+        cause = [(int(match["rank"]), int(match["code"])) for match in _TORCHRUN.finditer(after)][:1]
+        others = [(int(match["rank"]), int(match["code"])) for match in _TORCHRUN.finditer(before)]
+        yield from ((node, *each) for each in cause)
+        yield from ((node, *each) for each in others if each[1] < 0 and each[1] not in ENDED_BY_OTHERS)
         return
     match = _DEEPSPEED.search(launcher_log)
     if match:

@@ -274,9 +274,14 @@ def launch(words: list[str], *, torchrun: bool) -> int:
         process.kill()
     code = ranks[failed].returncode
     if torchrun:
-        print(f"Root Cause (first observed failure):\n[0]:\n  host      : {socket.gethostname()}", file=sys.stderr)
-        print(f"  rank      : {failed} (local_rank: {failed - sum(slots[:node_rank])})", file=sys.stderr)
-        print(f"  exitcode  : {code} (pid: {ranks[failed].pid})", file=sys.stderr)
+        print("Failures:", file=sys.stderr)
+        others = [number for number, process in ranks.items() if number != failed and process.returncode]
+        for place, number in enumerate([*others, failed]):
+            if number == failed:
+                print("Root Cause (first observed failure):", file=sys.stderr)
+            print(f"[{place}]:\n  host      : {socket.gethostname()}", file=sys.stderr)
+            print(f"  rank      : {number} (local_rank: {number - sum(slots[:node_rank])})", file=sys.stderr)
+            print(f"  exitcode  : {ranks[number].returncode} (pid: {ranks[number].pid})", file=sys.stderr)
         return 1
     print(f"[ERROR] process {ranks[failed].pid} exits with return code = {code}", file=sys.stderr)
     return code if code > 0 else 1

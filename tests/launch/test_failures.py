@@ -24,6 +24,19 @@ DEEPSPEED = (
 )
 
 
+BOTH = """llmctl_engine FAILED
+Failures:
+[1]:
+  rank      : 1 (local_rank: 1)
+  exitcode  : {other} (pid: 12)
+Root Cause (first observed failure):
+[0]:
+  rank      : 0 (local_rank: 0)
+  exitcode  : 1 (pid: 11)
+"""
+"""Two ranks of one node: the second died, the first missed it, and torchrun saw the first one's end first."""
+
+
 def error(rank: int, time: float, message: str, kind: str = "RuntimeError") -> dict[str, Any]:
     return {"rank": rank, "type": kind, "message": message, "traceback": "Traceback\n  line\n", "time": time}
 
@@ -52,6 +65,16 @@ def test_a_rank_that_was_aborted_for_the_loss_of_another_is_not_the_cause() -> N
     alone = first_failure({"node2": report("node2")}, {"logs/node2/launcher.log": TORCHRUN.replace("-9", "-6")})
     assert alone is not None
     assert alone.message == "ended by signal 6"
+
+
+def test_a_rank_that_died_is_the_cause_though_torchrun_saw_another_one_end_first() -> None:
+    reports = {"node1": report("node1", error(0, 1.0, "Connection closed by peer"))}
+    found = first_failure(reports, {"logs/node1/launcher.log": BOTH.format(other=-9)})
+    assert found is not None
+    assert (found.rank, found.exit_code, found.message) == (1, 137, "ended by signal 9")
+    asked = first_failure(reports, {"logs/node1/launcher.log": BOTH.format(other=-15)})
+    assert asked is not None
+    assert (asked.rank, asked.message) == (0, "RuntimeError: Connection closed by peer")
 
 
 def test_deepspeed_tells_the_signal_but_not_the_rank() -> None:

@@ -50,7 +50,7 @@ def test_a_node_that_does_not_answer_is_shown_as_it_was_last_seen(drill: Drill) 
         (second.name, True, "RUNNING"),
     ]
     assert told["nodes"][0]["step"] == told["step"] >= 3
-    assert all(node["memory_mb"] for node in told["nodes"])
+    until("the memory is told", lambda: all(node["memory_mb"] for node in status(drill, 0)["nodes"]))
     drill.lab.cut(second)
     began = time.monotonic()
     try:
