@@ -17,6 +17,8 @@ from llmctl.run.states import State
 
 NUMBER = "slurm.job"
 """The file of the run folder that holds the number of its newest job."""
+SETTLING = 3.0
+"""Seconds after which an end of a job is believed."""
 ENDING = 60.0
 """Seconds, beyond the grace, in which Slurm has to end a job; KillWait is 30 of them."""
 
@@ -104,6 +106,10 @@ class SlurmBackend:
         if number is None:
             return report
         found = look(number, login)
+        if report.state is State.FAILED and (found is None or found.ended is not None):
+            # On its way back to the queue a job passes through states that look like an end.
+            time.sleep(SETTLING)
+            found = look(number, login)
         if found is not None and found.held_back and report.node == job.nodes[0]:
             login.run(f"scontrol update JobId={number} StartTime=now")
         return judge(report, found, first=report.node == job.nodes[0])

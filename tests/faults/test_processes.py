@@ -139,14 +139,15 @@ def test_pid_reused(drill: MakeDrill) -> None:
     run.kill(node, pid)
     again = f"for i in $(seq 50); do echo $(({pid} - 1)) > /proc/sys/kernel/ns_last_pid; sleep 3600 & [ $! = {pid} ] &&"
     run.lab.exec(node, f"setsid sh -c '{again} exit 0; kill $!; done; exit 1' >/dev/null 2>&1")
-    assert run.lab.exec(node, f"tr '\\0' ' ' < /proc/{pid}/cmdline").stdout == "sleep 3600 "
+    stranger = f"tr '\\0' ' ' < /proc/{pid}/cmdline"
+    until("the stranger sleeps", lambda: run.lab.exec(node, stranger).stdout == "sleep 3600 ")
     run.hurt()
     told = json.loads(llmctl("status", run.run, "--json", env=run.lab.env, timeout=30).stdout)
     assert {entry["node"]: entry["state"] for entry in told["nodes"]}["node2"] == "LOST"
     assert told["failure"]["message"] == "the supervisor is gone"
     llmctl("cancel", run.run, env=run.lab.env, timeout=30)
     assert run.left() == []
-    assert run.lab.exec(node, f"tr '\\0' ' ' < /proc/{pid}/cmdline").stdout == "sleep 3600 "
+    assert run.lab.exec(node, stranger).stdout == "sleep 3600 "
     run.lab.exec(node, f"kill {pid}")
     assert run.lost_steps() <= SAVE_STEPS
     run.continues()

@@ -78,14 +78,15 @@ def test_a_run_is_cancelled_and_spares_another_one_on_the_same_nodes(slurm: Slur
 
 
 def test_at_the_time_limit_it_saves_and_goes_back_to_the_queue(slurm: SlurmLab, tmp_path: Path) -> None:
-    drill = make_drill(slurm, tmp_path, asked={"time_limit": "1", "signal_seconds": 50, "requeue": 1}, steps=220)
+    # Slurm looks at time limits every 30 s: its signal comes 10 to 40 s after each start.
+    drill = make_drill(slurm, tmp_path, asked={"time_limit": "1", "signal_seconds": 50, "requeue": 20}, steps=480)
     drill.start()
-    drill.ends(0, "asking the ranks for a checkpoint", "restart 1", "continuing from checkpoint-", within=150)
+    drill.ends(0, "asking the ranks for a checkpoint", "restart 1", "continuing from checkpoint-", within=280)
     assert drill.manifest["state"] == "SUCCEEDED"
     nothing_left(drill)
-    assert told(slurm, job_of(slurm, drill))["Restarts"] == "1"
+    assert int(told(slurm, job_of(slurm, drill))["Restarts"]) >= 1
     records = drill.records()
-    assert sorted(records) == list(range(1, 221)), "the checkpoint at the signal loses no step"
+    assert sorted(records) == list(range(1, 481)), "the checkpoint at the signal loses no step"
 
 
 def test_without_a_requeue_the_time_limit_is_told_and_a_resume_goes_on(slurm: SlurmLab, tmp_path: Path) -> None:
