@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from llmctl.launch.supervised import NodeReport
 from llmctl.run.states import State
@@ -31,6 +32,10 @@ WORDS: Mapping[str, str] = {
     "BOOT_FAIL": "a node did not boot",
     "PREEMPTED": "another job took its nodes",
 }
+PAUSE = 120.0
+"""Seconds that Slurm makes a job wait after a requeue."""
+CLEARING = 10.0
+"""Seconds of them that are left to the nodes."""
 FRESH = 12.0
 """Seconds; a younger heartbeat on the shared file system says that the run runs, without troubling Slurm."""
 FIELDS = re.compile(r"(?<!\S)(JobState|Reason|Restarts|ExitCode|NodeList|EligibleTime|Now)=(\S*)")
@@ -64,8 +69,12 @@ class SlurmJob:
 
     @property
     def held_back(self) -> bool:
-        """Whether it may not start yet because of the pause after a requeue."""
-        return self.state == "PENDING" and self.restarts > 0 and self.now < self.eligible < "3"
+        """Whether it may not start yet because of the pause after a requeue, though its nodes had time to clear up: a
+        job that comes back while a node still ends its last start fails there."""
+        if self.state != "PENDING" or not self.restarts or not self.now < self.eligible < "3":
+            return False
+        left = datetime.fromisoformat(self.eligible) - datetime.fromisoformat(self.now)
+        return left.total_seconds() <= PAUSE - CLEARING
 
 
 def read_scontrol(text: str) -> SlurmJob | None:

@@ -47,10 +47,10 @@ def test_a_state_of_slurm_is_one_of_a_run(state: str, code: str, told: State | N
 
 def test_a_job_in_the_queue_tells_why_it_waits() -> None:
     told = SHOWN.format(state="PENDING", reason="BeginTime", restarts=1, code="0:0", nodes="(null)")
-    job, later = (read_scontrol(f"{told}\nNow=2026-11-21T13:{minute}:00\n") for minute in (55, 58))
+    asked = (read_scontrol(f"{told}\nNow=2026-11-21T13:{time}\n") for time in ("55:05", "55:30", "58:00"))
+    clearing, job, later = asked
     assert job is not None
-    assert later is not None
-    assert not later.held_back
+    assert [each.held_back for each in (clearing, later) if each] == [False, False]
     assert (job.waits, job.held_back, job.reason, job.nodes) == (True, True, "BeginTime", "")
     report = NodeReport(node="n1", state=State.FAILED, exit_code=1, errors=({"type": "RuntimeError"},))
     put_right = judge(report, job, first=True)
