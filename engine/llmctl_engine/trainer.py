@@ -14,8 +14,9 @@ from llmctl_engine.watch import Watch
 
 
 class EngineTrainer(Trainer):  # type: ignore[misc]
-    """Differs from its base in two things: the labels are told to the loss before each forward pass; a checkpoint is
-    written aside on every node, counts only when all nodes have theirs, and is read where nodes share no files."""
+    """Differs from its base in three things: the labels are told to the loss before each forward pass; a checkpoint is
+    written aside on every node, counts only when all nodes have theirs, and is read where nodes share no files; no step
+    follows the last one."""
 
     loss: LabelledLoss
     watch: Watch
@@ -27,6 +28,11 @@ class EngineTrainer(Trainer):  # type: ignore[misc]
         self.watch.see(inputs)
         self.loss.expect(inputs["labels"])
         return super().compute_loss(model, {k: v for k, v in inputs.items() if k != "index"}, *rest, **more)
+
+    def _run_epoch(self, **state: Any) -> None:
+        """The base makes one step more when a checkpoint of the last step is resumed."""
+        if self.state.global_step < self.state.max_steps:
+            super()._run_epoch(**state)
 
     def _get_output_dir(self, trial: Any) -> str:  # noqa: ARG002 - the base class calls it by name
         return str(checkpoint.aside(self.output) if self._writing else self.output)

@@ -55,6 +55,20 @@ def test_a_resumed_run_is_the_uninterrupted_one(stage: int | None, tmp_path: Pat
     assert resumed.losses == whole.losses
 
 
+def test_a_run_that_was_through_makes_no_further_step(tmp_path: Path) -> None:
+    config = small_config(tmp_path, max_steps=4, save_steps=4)
+    first = run(config, tmp_path / "a")
+    weights = (first.output / "model.safetensors").read_bytes()
+    (first.output / "model.safetensors").unlink()
+    again = run(replace(config, resume=True), tmp_path / "b")
+    assert first.codes == again.codes == [0], again.text
+    assert [record["step"] for record in again.records if record["record"] == "step"] == [1, 2, 3, 4]
+    assert (again.output / "model.safetensors").read_bytes() == weights
+    assert json.loads((again.output / "all_results.json").read_text())["train_loss"] == pytest.approx(
+        sum(first.losses) / 4, rel=1e-4
+    )
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_a_signal_saves_and_ends(number: signal.Signals, tmp_path: Path) -> None:
     config = replace(small_config(tmp_path, epochs=200, micro_batch=1, grad_accum=1), world_size=2)
