@@ -35,6 +35,8 @@ class Points:
     """Wall time of one step."""
     tokens: Column | None = None
     """Tokens of one step, of all devices."""
+    tokens_seen: Column | None = None
+    """Tokens of all steps up to this one, of all devices, as the log counts them."""
 
     def __len__(self) -> int:
         return self.step.size

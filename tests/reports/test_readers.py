@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,22 @@ def test_hf_output_without_steps_is_counted_and_told(tmp_path: Path) -> None:
     assert points(log) == [(1, 2), (2, 1)]
     assert "counted" in log.notes[0]
     assert log.final.train_runtime is None
+
+
+TOKENS = {
+    "HF output": "{'loss': '2.5', 'num_input_tokens_seen': '1.024e+03', 'epoch': '0.5'}",
+    "TRL": "{'loss': 2.5, 'num_tokens': 1024.0}",
+    "trainer_log": '{"current_steps": 1, "loss": 2.5, "total_tokens": 1024}',
+    "trainer_state": '{"log_history": [{"step": 1, "loss": 2.5, "num_input_tokens_seen": 1024}]}',
+    "Megatron": "iteration 1/ 9 | consumed samples: 8 | consumed tokens: 1024 | lm loss: 2.5E+00 |",
+    "W&B": "_step,train/loss,train/num_input_tokens_seen\n1,2.5,1024",
+}
+
+
+@pytest.mark.parametrize("name", TOKENS)
+def test_tokens_up_to_a_step(tmp_path: Path, name: str) -> None:
+    assert column(made(tmp_path, TOKENS[name]), "tokens_seen") == [1024]
+    assert column(made(tmp_path, re.sub(r"1\.?024(\.0|e\+03)?", "0", TOKENS[name])), "tokens_seen") == [None]
 
 
 def test_trainer_log_with_and_without_results_beside_it(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from llmctl_reports.readers.common import finite, number, whole
+from llmctl_reports.readers.common import TOKENS_SEEN, finite, number, whole
 from llmctl_reports.readers.gather import Gathering
 from llmctl_reports.readers.source import Source
 from llmctl_reports.values import BROKEN, Meta, RunLog
@@ -21,6 +21,7 @@ NAMES = {
     "grad_norm": ("grad_norm", "train/grad_norm"),
     "seconds": ("step_time", "seconds", "step_seconds"),
     "tokens": ("tokens",),
+    "tokens_seen": (*TOKENS_SEEN, *(f"train/{name}" for name in TOKENS_SEEN)),
 }
 """Our column by the names that it goes by, in lower case; W&B's exports put the run's name and ` - ` before."""
 
@@ -48,6 +49,7 @@ def read(source: Source) -> RunLog:
         if step is None or row.get(names.get("loss", "")) in (None, ""):
             continue
         extras = {name: finite(row[names[name]]) for name in NAMES if name in names and name not in ("step", "loss")}
+        extras["tokens_seen"] = extras.get("tokens_seen") or None
         found.add(step, number(row[names["loss"]]), **extras)
     return RunLog(source=str(source.path), format="table", points=found.points(), dropped=found.dropped, meta=Meta())
 

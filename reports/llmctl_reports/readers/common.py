@@ -54,6 +54,15 @@ def text_or_none(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
+TOKENS_SEEN = ("num_input_tokens_seen", "total_tokens", "num_tokens", "tokens_seen", "n_tokens_seen", "tokens/total")
+"""What trainers call the tokens up to a step: transformers, LLaMA-Factory, TRL, torchtitan, Axolotl."""
+
+
+def tokens_seen(values: Mapping[str, Any]) -> float | None:
+    """The tokens up to a step; 0 stands where a trainer does not count them."""
+    return next((finite(values[name]) or None for name in TOKENS_SEEN if name in values), None)
+
+
 def final_of(values: Mapping[str, Any]) -> Final:
     """The final metrics in the names of transformers. A throughput of 0 was not measured."""
     return Final(

@@ -14,7 +14,7 @@ from llmctl_reports.values import DUPLICATE, NON_FINITE, SUPERSEDED, Column, Poi
 
 LARGEST = 1e100
 """A loss beyond this is as good as infinite: its square is no number any more."""
-EXTRAS = ("epoch", "learning_rate", "grad_norm", "seconds", "tokens")
+EXTRAS = ("epoch", "learning_rate", "grad_norm", "seconds", "tokens", "tokens_seen")
 """What a point may have besides its step and loss."""
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from llmctl_reports.readers.common import final_beside, final_of, finite, whole
+from llmctl_reports.readers.common import TOKENS_SEEN, final_beside, final_of, finite, whole
 from llmctl_reports.readers.gather import Gathering, view
 from llmctl_reports.readers.source import Source
 from llmctl_reports.values import Column, Meta, RunLog
@@ -22,6 +22,7 @@ BAR = re.compile(rb"\|\s*(\d{1,15})/(\d{1,15})\s*\[")
 OURS = (b"'loss'", b"'train_runtime'")
 TOTAL = re.compile(rb"Total optimization steps\s*=\s*([\d,]+)")
 SAMPLES = re.compile(rb"Total train batch size[^=\r\n]*=\s*([\d,]+)")
+TOKENS = tuple(name.encode() for name in TOKENS_SEEN)
 BAR_REACH = 4096
 """Bytes before a dict in which its progress bar is looked for."""
 
@@ -66,8 +67,8 @@ class Losses:
     NAMES = ("loss", "epoch", "learning_rate", "grad_norm")
 
     def __init__(self) -> None:
-        self._columns = {name: array("d") for name in self.NAMES}
-        self._keys = [(name.encode(), column) for name, column in self._columns.items()]
+        self._columns = {name: array("d") for name in (*self.NAMES, "tokens_seen")}
+        self._keys = [(name.encode(), self._columns[name]) for name in self.NAMES]
         self._bars = array("q")
         self._totals: Counter[int] = Counter()
         self._own: array[int] | None = array("q")
@@ -77,6 +78,10 @@ class Losses:
         for key, column in self._keys:
             value = finite(values.get(key))
             column.append(math.nan if value is None else value)
+        if (seen := next(filter(None, map(values.get, TOKENS)), None)) is not None:
+            tokens = self._columns["tokens_seen"]
+            tokens.extend([math.nan] * (len(self._bars) - len(tokens)))
+            tokens.append(finite(seen) or math.nan)
         self._bars.append(step)
         self._totals[total] += 1
         if self._own is not None:
@@ -94,7 +99,10 @@ class Losses:
     def drained(self) -> dict[str, Column]:
         """What the dicts say, which is then held here no longer."""
         self._keys.clear()
-        return {name: view(self._columns.pop(name)) for name in self.NAMES}
+        if tokens := self._columns["tokens_seen"]:
+            tokens.extend([math.nan] * (len(self._bars) - len(tokens)))
+        names = (*self.NAMES, "tokens_seen") if tokens else self.NAMES
+        return {name: view(self._columns.pop(name)) for name in names}
 
     def steps(self, total: int | None) -> tuple[NDArray[np.int64], str]:
         """The steps of the dicts, and what the reader of the report must know of them."""

@@ -164,6 +164,7 @@ def _take(columns: dict[str, Row], found: Gathering, seen: Seen) -> None:
     found.dropped.update({SKIPPED: int(missing.sum())} if missing.any() else {})
     seconds = np.where(milliseconds > 0, milliseconds / 1000, np.nan)
     taken = {"learning_rate": _floats(columns, "learning_rate"), "grad_norm": norm, "seconds": seconds}
+    taken |= {"tokens_seen": tokens} if (tokens > 0).any() else {}
     known = {name: np.where(np.isfinite(column), column, np.nan) for name, column in taken.items()}
     found.extend(steps[~missing], {name: column[~missing] for name, column in ({"loss": loss} | known).items()})
 

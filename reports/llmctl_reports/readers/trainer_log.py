@@ -7,7 +7,7 @@ import re
 from dataclasses import replace
 from typing import Any
 
-from llmctl_reports.readers.common import final_beside, finite, number, whole
+from llmctl_reports.readers.common import final_beside, finite, number, tokens_seen, whole
 from llmctl_reports.readers.gather import Gathering
 from llmctl_reports.readers.source import Source
 from llmctl_reports.values import BROKEN, Meta, RunLog
@@ -39,6 +39,7 @@ def read(source: Source) -> RunLog:
                 epoch=finite(values.get("epoch")),
                 learning_rate=finite(values.get("lr", values.get("learning_rate"))),
                 grad_norm=finite(values.get("grad_norm")),
+                tokens_seen=tokens_seen(values),
             )
     final = final_beside(source.path)
     elapsed = seconds_of(last.get("elapsed_time"))

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from llmctl_reports.errors import ReportError
-from llmctl_reports.readers.common import final_beside, final_of, finite, number, whole
+from llmctl_reports.readers.common import final_beside, final_of, finite, number, tokens_seen, whole
 from llmctl_reports.readers.gather import Gathering
 from llmctl_reports.readers.source import Source
 from llmctl_reports.values import Meta, RunLog
@@ -39,6 +39,7 @@ def read(source: Source) -> RunLog:
             epoch=finite(entry.get("epoch")),
             learning_rate=finite(entry.get("learning_rate")),
             grad_norm=finite(entry.get("grad_norm")),
+            tokens_seen=tokens_seen(entry),
         )
     return RunLog(
         source=str(source.path),
