@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llmctl_reports.chinese import translated
+from llmctl_reports.formatting import NOTHING, error, fixed, percent, short, significant
 from llmctl_reports.throughput import throughput
 from llmctl_reports.values import RunLog
 from llmctl_reports.verdict import Comparison
 from llmctl_reports.words import FIGURES, WORDS, amount, limit
 
-NOTHING = "-"
 MARKUP = re.compile(r"[\\`*\[\]<|]|&(?=#?\w+;)|(?<![^\W_])_|_(?![^\W_])")
 """What begins or ends something in Markdown; underscores inside of words do not."""
 
@@ -80,12 +80,12 @@ def error_lines(comparison: Comparison, lang: str) -> tuple[str, ...]:
         return ()
     if lang == "zh":
         return (
-            f"绝对误差：最大值{_error(absolute.max)}，平均值{_error(absolute.mean)}",
-            f"相对误差：最大值{_error(relative.max)}，平均值{_error(relative.mean)}",
+            f"绝对误差：最大值{error(absolute.max)}，平均值{error(absolute.mean)}",
+            f"相对误差：最大值{error(relative.max)}，平均值{error(relative.mean)}",
         )
     return (
-        f"Absolute error: max {_error(absolute.max)}, mean {_error(absolute.mean)}",
-        f"Relative error: max {_error(relative.max)}, mean {_error(relative.mean)}",
+        f"Absolute error: max {error(absolute.max)}, mean {error(absolute.mean)}",
+        f"Relative error: max {error(relative.max)}, mean {error(relative.mean)}",
     )
 
 
@@ -135,17 +135,17 @@ def figures_table(comparison: Comparison, lang: str) -> Table:
     absolute, relative = numbers.abs_error, numbers.rel_error
     beyond = numbers.beyond or {}
     rows = [
-        (say["mean_left"], _significant(numbers.mean_left)),
-        (say["mean_right"], _significant(numbers.mean_right)),
-        (say["mean_rel_error"], _percent(numbers.mean_rel_error)),
-        (say["mean_relative"], _percent(relative.mean)),
-        (say["max_relative"].format(relative.max_step), _percent(relative.max)),
-        (say["p95"], _percent(numbers.p95_rel_error)),
+        (say["mean_left"], significant(numbers.mean_left)),
+        (say["mean_right"], significant(numbers.mean_right)),
+        (say["mean_rel_error"], percent(numbers.mean_rel_error)),
+        (say["mean_relative"], percent(relative.mean)),
+        (say["max_relative"].format(relative.max_step), percent(relative.max)),
+        (say["p95"], percent(numbers.p95_rel_error)),
         *((say["beyond"].format(f"{100 * limit:g}"), str(count)) for limit, count in beyond.items()),
-        (say["max_absolute"].format(absolute.max_step), _significant(absolute.max)),
-        (say["first"], _percent(numbers.first_rel_error)),
-        (say["tail"], _percent(numbers.tail_rel_error)),
-        (say["grad_norm"], _percent(numbers.grad_norm_rel_error)),
+        (say["max_absolute"].format(absolute.max_step), significant(absolute.max)),
+        (say["first"], percent(numbers.first_rel_error)),
+        (say["tail"], percent(numbers.tail_rel_error)),
+        (say["grad_norm"], percent(numbers.grad_norm_rel_error)),
     ]
     return Table((say["figure"], say["value"]), tuple(row for row in rows if row[1] != NOTHING))
 
@@ -190,10 +190,10 @@ def escaped(text: str) -> str:
 def _results(log: RunLog) -> tuple[str, ...]:
     final = log.final
     return (
-        _fixed(final.epochs, 1),
-        _fixed(final.train_loss, 4),
-        _short(final.train_samples_per_second),
-        _short(final.train_steps_per_second),
+        fixed(final.epochs, 1),
+        fixed(final.train_loss, 4),
+        short(final.train_samples_per_second),
+        short(final.train_steps_per_second),
     )
 
 
@@ -201,29 +201,7 @@ def _speed(log: RunLog) -> tuple[str, ...]:
     speed = throughput(log)
     return (
         str(speed.iterations),
-        _fixed(speed.samples_per_second, 2),
-        _fixed(speed.tokens_per_second_per_device, 0),
-        _fixed(speed.seconds_per_step, 3),
+        fixed(speed.samples_per_second, 2),
+        fixed(speed.tokens_per_second_per_device, 0),
+        fixed(speed.seconds_per_step, 3),
     )
-
-
-def _percent(value: float | None) -> str:
-    return NOTHING if value is None else f"{100 * value:.3g} %"
-
-
-def _significant(value: float | None) -> str:
-    return NOTHING if value is None else f"{value:.6g}"
-
-
-def _error(value: float | None) -> str:
-    """Four decimals; what would round to nothing is told by its size, since 0.0000 would claim that it is nothing."""
-    return f"{value:.1e}" if value and abs(value) < 5e-5 else _fixed(value, 4)
-
-
-def _fixed(value: float | None, digits: int) -> str:
-    return NOTHING if value is None else f"{value:.{digits}f}"
-
-
-def _short(value: float | None) -> str:
-    """Three decimals without trailing zeros, as trainers print it."""
-    return NOTHING if value is None else f"{round(value, 3):g}" if abs(value) < 1000 else f"{value:.3f}"

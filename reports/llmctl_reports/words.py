@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from llmctl_reports.chinese import translated
+from llmctl_reports.formatting import percent, signed_percent
 from llmctl_reports.profiles import Check, Verdict
+from llmctl_reports.statistics import Bias
 from llmctl_reports.values import Restart
 from llmctl_reports.verdict import Comparison
 
@@ -197,9 +199,8 @@ def _told(comparison: Comparison, check: Check, lang: str) -> str:
     if check.name == "common points":
         return say["needed"].format(f"{check.limit:g}")
     text = f"{name} {amount(check.name, check.value)}"
-    bias = comparison.statistics.gated_bias
-    if check.name.startswith("bias") and bias.low is not None and bias.high is not None:
-        text += say["interval"].format(_signed(bias.low), _signed(bias.high))
+    if check.name.startswith("bias"):
+        text += interval(comparison.statistics.gated_bias, lang)
     return text + say["limit"].format(limit(check))
 
 
@@ -214,12 +215,15 @@ def bias_line(comparison: Comparison, lang: str) -> str:
     bias = comparison.statistics.bias
     if bias.mean is None:
         return ""
-    interval = ""
-    if bias.low is not None and bias.high is not None:
-        low, high = _signed(bias.low), _signed(bias.high)
-        interval = f", 95 % interval {low} to {high}" if lang == "en" else f"，95%置信区间 {low} 至 {high}"
     head = "Bias of the mean loss" if lang == "en" else "平均loss的偏差"
-    return f"{head}: {_signed(bias.mean)}{interval}"
+    return f"{head}: {signed_percent(bias.mean)}{interval(bias, lang)}"
+
+
+def interval(bias: Bias, lang: str) -> str:
+    """The interval of a bias, to be set behind it; empty where there is none."""
+    if bias.low is None or bias.high is None:
+        return ""
+    return REASONS[lang]["interval"].format(signed_percent(bias.low), signed_percent(bias.high))
 
 
 def restart_line(restart: Restart, lang: str) -> str:
@@ -255,13 +259,8 @@ def alignment_line(comparison: Comparison, lang: str) -> str:
     return text + (f"; {near} points with a reference near zero have no relative error" if near else "") + "."
 
 
-def _signed(share: float) -> str:
-    """A signed percentage of three significant digits: small is told as small, not as zero."""
-    return f"{100 * share:+.3g} %"
-
-
 def amount(name: str, value: float) -> str:
     """The value or limit of a check of that name."""
     if name.startswith("bias"):
-        return _signed(value)
-    return f"{100 * value:.3g} %" if "relative" in name and "points" not in name else f"{value:.4g}"
+        return signed_percent(value)
+    return percent(value) if "relative" in name and "points" not in name else f"{value:.4g}"
