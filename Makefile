@@ -7,6 +7,7 @@ JOBS ?= 2
 FAULT_JOBS ?= 6
 ROW ?= *
 N ?= 20
+MINUTES ?= 60
 
 BIN := $(VENV)/bin
 INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
@@ -14,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install -c constraints.t
 REFERENCE := recipes/data/quickstart/reference/steps.jsonl
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test soak lint docs clean
+.PHONY: help demo test soak fuzz lint docs clean
 
 help:
 	@echo "make demo    install into $(VENV), train the quickstart model, compare it with the stored reference"
@@ -22,6 +23,7 @@ help:
 	@echo "make lint    only the linters, the type checker and the layers"
 	@echo "make docs    write docs/findings.md anew from the rows that are checked"
 	@echo "make soak    repeat rows of the fault table: make soak ROW='rank_*' N=20"
+	@echo "make fuzz    fuzz the readers of logs: make fuzz MINUTES=60; what is found lies in .fuzz/"
 	@echo "make clean   remove $(VENV) and caches; runs/ stays"
 	@echo ""
 	@echo "PYTHON=python3.12  the Python that makes $(VENV); 3.11 or newer"
@@ -41,6 +43,10 @@ test: lint
 
 soak: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.soak '$(ROW)' $(N) $(FAULT_JOBS)
+
+fuzz: $(VENV)/.installed-test
+	$(PIP) atheris
+	OMP_NUM_THREADS=1 nice $(BIN)/python -m tests.reports.fuzz_readers $(MINUTES) .fuzz
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check

@@ -17,8 +17,11 @@ from llmctl_reports.readers import READERS, read_log
 from llmctl_reports.readers.source import LONGEST, PIECE, Source
 from llmctl_reports.values import NON_FINITE, RunLog
 
+from tests.reports.reader_properties import check
+
 MEGATRON = " iteration {n}/ 100 | elapsed time per iteration (ms): 500.5 | lm loss: {loss:.6E} | grad norm: 0.500 |"
 TITAN = "[titan] 2026 - root - INFO - step: {n}  loss:  {loss:.5f}  grad_norm:  0.5000  memory: 9GiB  tps: 7,282"
+CORPUS = Path(__file__).parent / "corpus"
 OWN = '{{"record": "step", "step": {n}, "loss": {loss:.5f}}}'
 FORMS = {"Megatron": MEGATRON, "torchtitan": TITAN, "HF": "{{'loss': {loss:.4f}, 'step': {n}}}"}
 
@@ -109,6 +112,27 @@ def test_no_json_crashes_a_reader(value: object) -> None:
     ):
         with suppress(ReportError):
             assert np.isfinite(read(text).points.loss).all()
+
+
+FOUND = {
+    "nothing at all": b"",
+    "a key of no text": b"{'loss': 2.5}\n{'train_runtime': '12', 'trai\xff\xff': 2.5}\n",
+    "a column without a name": b"s\t\tstep\n1\t2.5\t3\n",
+    "a whole number that is no float": b'{"step": 1, "loss": 1' + b"0" * 400 + b"}\n",
+    "nested beyond bounds": b'{"step": 1, "loss": ' + b"[" * 100_000,
+    "nested beyond bounds, one value": b'{"log_history": ' + b"[" * 100_000,
+}
+"""What once crashed a reader."""
+
+
+@pytest.mark.parametrize("what", FOUND)
+def test_what_once_crashed_a_reader(what: str) -> None:
+    check(FOUND[what])
+
+
+def test_the_corpus_of_the_fuzzer() -> None:
+    """Every file that reached something new, by all readers."""
+    assert sum(check(path.read_bytes()) for path in sorted(CORPUS.iterdir())) > 50
 
 
 def test_a_gigantic_line_is_cut_and_the_rest_is_read() -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from llmctl_reports.readers.common import TOKENS_SEEN, finite, number, whole
+from llmctl_reports.readers.common import TOKENS_SEEN, finite, number, parsed, whole
 from llmctl_reports.readers.gather import Gathering
 from llmctl_reports.readers.source import Source
 from llmctl_reports.values import BROKEN, Meta, RunLog
@@ -33,7 +32,7 @@ def sniff(head: str) -> bool:
     first = _first_line(head)
     if first.startswith("{"):
         try:
-            row = json.loads(first)
+            row = parsed(first)
         except ValueError:
             return False
         return isinstance(row, dict) and "step" in _named(row)
@@ -45,8 +44,8 @@ def read(source: Source) -> RunLog:
     found = Gathering()
     for row in _rows(source, found):
         names = _named(row)
-        step = whole(row.get(names.get("step", "")))
-        if step is None or row.get(names.get("loss", "")) in (None, ""):
+        step = whole(row[names["step"]]) if "step" in names else None
+        if step is None or "loss" not in names or row[names["loss"]] in (None, ""):
             continue
         extras = {name: finite(row[names[name]]) for name in NAMES if name in names and name not in ("step", "loss")}
         extras["tokens_seen"] = extras.get("tokens_seen") or None
@@ -70,12 +69,12 @@ def _rows(source: Source, found: Gathering) -> Iterator[Mapping[str, Any]]:
     first = _first_line(source.head)
     lines = (line.lstrip(BLANK) for line in source.lines())
     if not first.startswith("{"):
-        names = _cells(next(lines))
+        names = _cells(next(lines, ""))
         yield from (dict(zip(names, _cells(line), strict=False)) for line in lines)
         return
     for line in lines:
         try:
-            row = json.loads(line)
+            row = parsed(line)
         except ValueError:
             row = None
         if isinstance(row, dict):

@@ -13,12 +13,22 @@ import numpy as np
 from llmctl_reports.values import Column, Final
 
 
+def parsed(text: str) -> Any:
+    """The value of a JSON text. Raises ValueError when it is none, or nested too deep to be one."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
 def number(value: Any) -> float | None:
     """A number, also as text with thousands commas; None for what is none."""
     if value is None or value is True or value is False:
         return None
     try:
         return float(value)
+    except OverflowError:
+        return math.inf
     except (TypeError, ValueError):
         pass
     text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
@@ -80,7 +90,7 @@ def final_beside(path: Path) -> Final:
         file = path.parent / name
         if file.is_file():
             try:
-                values = json.loads(file.read_text(encoding="utf-8"))
+                values = parsed(file.read_text(encoding="utf-8"))
             except (OSError, ValueError):
                 continue  # the log itself is whole; metrics that cannot be had are shown as a dash
             if isinstance(values, dict):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from llmctl_reports.errors import ReportError
-from llmctl_reports.readers.common import number, whole
+from llmctl_reports.readers.common import number, parsed, whole
 from llmctl_reports.readers.gather import Gathering
 from llmctl_reports.readers.source import Source
 from llmctl_reports.values import RunLog
@@ -22,7 +21,7 @@ def sniff(text: str) -> bool:
 def read(source: Source) -> RunLog:
     """All losses; a list begins at step 1. Raises ReportError when the JSON is broken."""
     try:
-        losses = json.loads(source.text())[KEY]
+        losses = parsed(source.text())[KEY]
     except (ValueError, KeyError, TypeError) as error:
         raise ReportError("the file is no whole JSON", where=str(source.path), why=str(error)) from None
     found = Gathering()

@@ -56,7 +56,9 @@ def read(source: Source) -> RunLog:
         points=found.points(),
         dropped=found.dropped,
         meta=Meta(total_steps=total_steps, global_batch=told.get(SAMPLES)),
-        final=final_of({key.decode(): value for key, value in final.items()}) if final else final_beside(source.path),
+        final=final_of({key.decode("utf-8", "replace"): value for key, value in final.items()})
+        if final
+        else final_beside(source.path),
         notes=(note,) if note else (),
     )
 

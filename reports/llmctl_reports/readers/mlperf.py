@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from typing import Any
 
-from llmctl_reports.readers.common import finite, number, whole
+from llmctl_reports.readers.common import finite, number, parsed, whole
 from llmctl_reports.readers.gather import Gathering
 from llmctl_reports.readers.source import Source
 from llmctl_reports.values import BROKEN, Meta, RunLog
@@ -60,7 +59,7 @@ def read(source: Source) -> RunLog:
 def _events(source: Source, found: Gathering) -> Iterator[dict[str, Any]]:
     for match in filter(None, map(EVENT.search, source.lines())):
         try:
-            event = json.loads(match[1])
+            event = parsed(match[1])
         except ValueError:
             found.dropped[BROKEN] += 1
             continue

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
-from llmctl_reports.readers.common import final_of, finite, number, text_or_none, whole
+from llmctl_reports.readers.common import final_of, finite, number, parsed, text_or_none, whole
 from llmctl_reports.readers.gather import Gathering
 from llmctl_reports.readers.source import Source
 from llmctl_reports.values import BROKEN, Final, Meta, RunLog
@@ -23,7 +22,7 @@ def read(source: Source) -> RunLog:
     meta, final = Meta(), Final()
     for line in source.lines():
         try:
-            values = json.loads(line)
+            values = parsed(line)
         except ValueError:
             found.dropped[BROKEN] += 1
             continue

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import replace
 from typing import Any
 
-from llmctl_reports.readers.common import final_beside, finite, number, tokens_seen, whole
+from llmctl_reports.readers.common import final_beside, finite, number, parsed, tokens_seen, whole
 from llmctl_reports.readers.gather import Gathering
 from llmctl_reports.readers.source import Source
 from llmctl_reports.values import BROKEN, Meta, RunLog
@@ -26,7 +25,7 @@ def read(source: Source) -> RunLog:
     last: dict[str, Any] = {}
     for line in source.lines():
         try:
-            values = json.loads(line)
+            values = parsed(line)
             step = int(values["current_steps"])
         except (ValueError, KeyError, TypeError):
             found.dropped[BROKEN] += 1

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from llmctl_reports.errors import ReportError
-from llmctl_reports.readers.common import final_beside, final_of, finite, number, tokens_seen, whole
+from llmctl_reports.readers.common import final_beside, final_of, finite, number, parsed, tokens_seen, whole
 from llmctl_reports.readers.gather import Gathering
 from llmctl_reports.readers.source import Source
 from llmctl_reports.values import Meta, RunLog
@@ -20,7 +19,7 @@ def sniff(text: str) -> bool:
 def read(source: Source) -> RunLog:
     """All points of the log history. Raises ReportError when the JSON is broken."""
     try:
-        state = json.loads(source.text())
+        state = parsed(source.text())
         history: list[dict[str, Any]] = [entry for entry in state["log_history"] if isinstance(entry, dict)]
     except (ValueError, KeyError, TypeError) as error:
         raise ReportError(
