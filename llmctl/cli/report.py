@@ -43,14 +43,15 @@ def report(
     runs: Path | None = typer.Option(None, "--runs", envvar="LLMCTL_RUNS", help="The folder of the runs."),
 ) -> None:
     """Turn a run's log into tables and pictures, and hold it against a reference."""
-    from llmctl.workflows import report as workflow
+    from llmctl.workflows.report import make_report
+    from llmctl.workflows.report_files import chosen_formats, chosen_languages, write_report
 
     if check_table is not None:
         _check_table(check_table, per_device)
         return
-    wanted = workflow.chosen_formats(formats, output)
-    languages = workflow.chosen_languages(lang)
-    made = workflow.make_report(run, compare, runs, profile=profile, noise=noise, format_in=format_in)
+    wanted = chosen_formats(formats, output)
+    languages = chosen_languages(lang)
+    made = make_report(run, compare, runs, profile=profile, noise=noise, format_in=format_in)
     if explain:
         typer.echo("\n".join(made.explained))
         return
@@ -60,7 +61,7 @@ def report(
     if wanted == ("summary",) and output is None:
         typer.echo("\n".join(made.summary(language) for language in languages), nl=False)
         raise typer.Exit(int(made.exit_code))
-    paths = workflow.write_report(made, formats=wanted, languages=languages, output=output)
+    paths = write_report(made, formats=wanted, languages=languages, output=output)
     from llmctl.cli.console import table
 
     for each in made.tables(languages[0]):

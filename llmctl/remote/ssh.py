@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import secrets
 import shlex
@@ -17,7 +18,7 @@ import paramiko
 
 from llmctl.errors import NodeError
 from llmctl.recipe.hosts import Node
-from llmctl.remote.command import CHUNK, converse, late, within
+from llmctl.remote.command import CHUNK, Sink, converse, late, within
 from llmctl.remote.hostkeys import HostKey
 from llmctl.remote.streaming import stream
 from llmctl.remote.transport import CommandResult
@@ -34,6 +35,12 @@ OPEN_TIMEOUT = 15.0
 """Seconds for a server to open a channel."""
 SFTP_PATIENCE = 60.0
 """Seconds without any answer of an sftp server."""
+BEAT = 5
+"""Seconds without a word to a server after which it is sent one, so that a cut is found while a command works
+silently."""
+UNANSWERED = 20.0
+"""Seconds for which nothing that was sent may be acknowledged before the connection counts as cut. The kernels
+acknowledge, so a stopped sshd or a busy node loses none; a packet that is lost is sent again five times by then."""
 POLL = 2.0
 """Seconds between two looks of a connection's thread at whether it is still wanted: paramiko's own 0.1 would cost a
 quarter of the launcher's time on 64 nodes that work silently."""
@@ -46,8 +53,11 @@ class SshTransport:
         self.node = node
         self._transport = transport
         self._behind = behind
-        transport.set_keepalive(15)
+        transport.set_keepalive(BEAT)
         transport.sock.settimeout(POLL)
+        if isinstance(transport.sock, socket.socket) and hasattr(socket, "TCP_USER_TIMEOUT"):
+            # Behind a jump host the first stretch alone is watched, by the connection to that host.
+            transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(UNANSWERED * 1000))
 
     @property
     def host_key(self) -> HostKey:
@@ -112,20 +122,22 @@ class SshTransport:
                 self.run("rm -f -- " + _words(aside.values()))
             raise
 
-    def get(self, remote: str, local: Path) -> None:
-        """Copy one remote file to `local`, written aside and renamed. Raises NodeError when it is not there."""
+    def get(self, remote: str, local: Path, *, moved: Callable[[int], None] = lambda _: None) -> None:
+        """Copy one remote file to `local`, written aside and renamed; `moved` is told of the bytes that have come.
+        Raises NodeError when it is not there."""
         local.parent.mkdir(parents=True, exist_ok=True)
         part = local.with_name(f".{local.name}.{secrets.token_hex(4)}")
         try:
             sftp = self._sftp()
             if sftp is None:
                 with part.open("wb") as file:
-                    code, _, err = self._execute(f"cat -- {shlex.quote(remote)}", [], 3600, into=file)
+                    counted = _Counted(file, moved)
+                    code, _, err = self._execute(f"cat -- {shlex.quote(remote)}", [], 3600, into=counted)
                 if code:
                     raise self._failed("reading a file", remote, err.decode("utf-8", "replace").strip())
             else:
                 try:
-                    sftp.get(remote, str(part))
+                    sftp.get(remote, str(part), callback=lambda done, _: moved(done))
                 except (OSError, paramiko.SSHException) as error:
                     raise self._failed("reading a file", remote, str(error)) from error
                 finally:
@@ -201,7 +213,7 @@ class SshTransport:
         return f"{int(line[3]) // 1024} of {int(line[1]) // 1024} MiB are free on {line[5]}"
 
     def _execute(
-        self, line: str, stdin: Iterable[bytes], timeout: float, *, into: BinaryIO | None = None, name: str = ""
+        self, line: str, stdin: Iterable[bytes], timeout: float, *, into: Sink | None = None, name: str = ""
     ) -> tuple[int, bytes, bytes]:
         return self._asked(
             lambda channel: converse(
@@ -234,14 +246,28 @@ class SshTransport:
         )
 
     def _lost(self) -> NodeError:
+        cause = self._transport.saved_exception
+        cut = isinstance(cause, OSError) and cause.errno in (errno.ETIMEDOUT, errno.EHOSTUNREACH)
         return NodeError(
             "the connection was lost",
             where=self.node.name,
+            why=f"nothing sent there was acknowledged for {UNANSWERED:.0f} s" if cut else "",
             hint=f"see whether it answers: llmctl check {self.node.name}",
         )
 
     def _failed(self, what: str, name: str, why: str) -> NodeError:
         return NodeError(f"{what} failed", where=f"{self.node.name}:{name}" if name else self.node.name, why=why)
+
+
+class _Counted:
+    """A file that tells how much was written to it."""
+
+    def __init__(self, file: BinaryIO, moved: Callable[[int], None]) -> None:
+        self._file, self._moved = file, moved
+
+    def write(self, data: bytes, /) -> None:
+        self._file.write(data)
+        self._moved(self._file.tell())
 
 
 class Way:

@@ -9,6 +9,7 @@ from typing import Any
 
 SUSPICION = (
     "digests.*",
+    "model.*",
     "recipe.model.*",
     "recipe.data.*",
     "recipe.train.*",
@@ -53,7 +54,9 @@ class Told:
     """Of data, weights and engine."""
     git: Mapping[str, Any] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
-    """Of its nodes, by name; several values where the nodes differed."""
+    """Of its nodes and its model, by name; several values where the nodes differed."""
+    whole: bool = True
+    """The recipe is complete: a key that it lacks was not set. Not so for the settings of another trainer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,13 +70,15 @@ class Difference:
 
 def differences(left: Told, right: Told) -> list[Difference]:
     """Every value that both could tell and that is not the same. A fact that only one run read says nothing; a key of
-    the recipe that only one has does."""
+    the recipe that only one has does, when both recipes are whole."""
     here, there = _flat(left), _flat(right)
-    facts = left.facts.keys() ^ right.facts.keys()
+    alone = left.facts.keys() ^ right.facts.keys()
+    if not (left.whole and right.whole):
+        alone |= here.keys() ^ there.keys()
     found = [
         Difference(name=name, left=_text(here.get(name)), right=_text(there.get(name)))
         for name in here.keys() | there.keys()
-        if here.get(name) != there.get(name) and name not in facts and not _matches(name, SILENT)
+        if name not in alone and not _same(name, here.get(name), there.get(name)) and not _matches(name, SILENT)
     ]
     return sorted(found, key=lambda each: (_place(each.name), each.name))
 
@@ -87,6 +92,13 @@ def _leaves(value: Any, name: str) -> list[tuple[str, Any]]:
     if isinstance(value, Mapping):
         return [leaf for key, inner in value.items() for leaf in _leaves(inner, f"{name}.{key}" if name else str(key))]
     return [] if value is None else [(name, value)]
+
+
+def _same(name: str, here: Any, there: Any) -> bool:
+    """Equal; a template without a version is every version of it."""
+    if name == "recipe.model.template" and not ("@" in str(here) and "@" in str(there)):
+        return str(here).partition("@")[0] == str(there).partition("@")[0]
+    return bool(here == there)
 
 
 def _text(value: Any) -> str | None:

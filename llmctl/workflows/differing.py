@@ -15,6 +15,7 @@ from llmctl.recipe.yaml_file import read_mapping
 from llmctl.run.differences import Difference, Told, differences
 from llmctl.run.folder import RunFolder
 from llmctl.run.index import find_run
+from llmctl.workflows.beside import model_shape, told_beside
 
 VERSIONS = ("python.packages", "python.torch")
 """Facts that say much of two runs, though a check holds them between nodes in other ways."""
@@ -40,8 +41,14 @@ def told_by(folder: RunFolder) -> Told:
         run={name: manifest.get(name) for name in RUN_KEYS},
         digests=manifest.get("digests", {}),
         git={"commit": git.get("commit"), "uncommitted": _short(git.get("diff", "")) if git else None},
-        facts=_facts(folder),
+        facts=_facts(folder) | model_shape(folder.output),
     )
+
+
+def told_of(log: Path) -> Told | None:
+    """What a run's folder, or the settings of another trainer beside a log, tell; None where nothing does."""
+    folder = RunFolder(log)
+    return told_by(folder) if folder.manifest.is_file() and folder.recipe.is_file() else told_beside(log)
 
 
 def _short(text: str) -> str:

@@ -10,7 +10,8 @@ import pytest
 
 from llmctl.errors import ExitCode, UsageError
 from llmctl.run.attempts import Attempt, Reason, opened_attempts
-from llmctl.workflows.report import chosen_formats, chosen_languages, make_report, write_report
+from llmctl.workflows.report import make_report
+from llmctl.workflows.report_files import chosen_formats, chosen_languages, write_report
 
 
 def write_run(folder: Path, factor: float = 1.0, count: int = 20, **manifest: object) -> Path:

@@ -1,0 +1,160 @@
+"""A log or a run's folder on another machine, `host:path`, brought here for as long as it is read."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from llmctl_reports.readers import IN_FOLDER
+
+from llmctl.errors import NodeError, UsageError
+from llmctl.quoting import sh_quote
+from llmctl.recipe.hosts import Node, parse_nodes
+from llmctl.remote.connect import connect
+from llmctl.remote.ssh import SshTransport
+from llmctl.workflows.beside import CONFIGS
+
+MOST = 2 << 30
+"""Bytes that are fetched for one report."""
+RESULTS = ("all_results.json", "train_results.json")
+"""Files beside a log that its readers look into."""
+OF_RUN = ("manifest.json", "recipe.yaml", "env/*.json")
+"""Files of a run's folder that a report looks into, besides its log."""
+
+_FAR = re.compile(
+    r"(?P<node>(?:[\w.-]+@)?[A-Za-z0-9][\w.-]*(?:=(?:\[[0-9A-Fa-f:]+\]|[\w.-]+))?(?::[0-9]+(?=:))?):(?P<path>.+)",
+    re.ASCII | re.DOTALL,
+)
+_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FarPath:
+    """A place on another machine."""
+
+    node: Node
+    path: str
+    """Absolute, relative to the home folder there, or `~/...`."""
+    given: str
+    """As a person wrote it."""
+
+
+Fetch = Callable[[FarPath], Path]
+"""Brings it here and gives the copy: a file, or a folder with what a report reads of it."""
+Moved = Callable[[FarPath, int, int], None]
+"""Told of the bytes that have come, and of how many there are."""
+
+
+def far_path(given: str) -> FarPath | None:
+    """The place that `[user@]name[=address][:port]:path` names; None for anything else, such as a drive's letter
+    (`C:\\logs`) or a path whose colon stands behind a slash (`./a:b`)."""
+    match = _FAR.fullmatch(given)
+    if match is None or _DRIVE.match(given):
+        return None
+    (node,) = parse_nodes([match["node"]])
+    return FarPath(node=node, path=match["path"], given=given)
+
+
+@contextmanager
+def fetching(moved: Moved = lambda *_: None) -> Iterator[Fetch]:
+    """What fetches; one connection a machine, and nothing of the copies is left at the end.
+
+    It raises UsageError for a path that is not there, cannot be read or is larger than MOST, and NodeError when the
+    machine cannot be reached; each names machine and path."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="llmctl-report-")))
+        opened: dict[Node, SshTransport] = {}
+
+        def fetch(far: FarPath) -> Path:
+            try:
+                if far.node not in opened:
+                    opened[far.node] = connect(far.node)
+                    stack.callback(opened[far.node].close)
+                return _fetch(opened[far.node], far, Path(tempfile.mkdtemp(dir=folder)), moved)
+            except NodeError as error:
+                why = "; ".join(filter(None, (error.why, f"a file of this machine is written ./{far.given}")))
+                raise type(error)(error.what, where=far.given, why=why, hint=error.hint) from None
+
+        yield fetch
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """What lies at a place that is asked for: its folder, and the files below that a report reads, with their bytes."""
+
+    folder: PurePosixPath
+    file: str | None
+    """The file itself; None where the place is a folder."""
+    sizes: dict[str, int]
+
+
+def _fetch(transport: SshTransport, far: FarPath, folder: Path, moved: Moved) -> Path:
+    found = _look(transport, far)
+    logs = [name for name in IN_FOLDER if name in found.sizes] if found.file is None else []
+    sizes = {name: size for name, size in found.sizes.items() if name not in logs[1:]}
+    total = sum(sizes.values())
+    if total > MOST:
+        raise UsageError(
+            f"{total / 1e9:.1f} GB are too much to fetch for a report",
+            where=far.given,
+            why=f"at most {MOST / 1e9:.1f} GB are",
+            hint=f"make the report there, or copy the log: scp {sh_quote(far.given)} .",
+        )
+    copy = folder / (found.folder.name or "root")
+    copy.mkdir()
+    done = 0
+    for name, size in sizes.items():
+        transport.get(str(found.folder / name), copy / name, moved=partial(_tell, moved, far, done, total))
+        done += size
+    return copy / found.file if found.file is not None else copy
+
+
+def _tell(moved: Moved, far: FarPath, before: int, total: int, more: int) -> None:
+    moved(far, before + more, total)
+
+
+LOOK = """
+case $p in /*) ;; *) p=$(pwd)/$p ;; esac
+p=${p%/}
+if [ -d "$p" ]; then d=$p; f=; elif [ -f "$p" ]; then d=${p%/*}; f=${p##*/}
+elif [ -e "$p" ]; then echo odd; exit; else echo none; exit; fi
+cd -- "${d:-/}" || { echo closed; exit; }
+printf '%s\\0' "$d/" "$f"
+if [ -n "$f" ]; then set -- "$f" BESIDE; else set -- FOLDER; fi
+for n do
+    [ -f "$n" ] || continue
+    s=$(wc -c < "$n") || exit 1
+    printf '%s\\0' "$n" "$s"
+done
+"""
+"""Tells folder and file, then name and bytes of each that is there; a NUL ends each word."""
+
+
+def _look(transport: SshTransport, far: FarPath) -> _Found:
+    beside = (*RESULTS, *CONFIGS)
+    folder = (*IN_FOLDER, *beside, *(f"output/{name}" for name in beside))
+    home, rest = far.path.startswith("~/"), far.path.removeprefix("~/")
+    script = LOOK.replace("BESIDE", _words(beside)).replace("FOLDER", f"{_words(folder)} {' '.join(OF_RUN)}")
+    told = transport.run(f"p={chr(34) + '$HOME' + chr(34) + '/' if home else ''}{sh_quote(rest)}\n{script}")
+    parts = told.stdout.split("\0")
+    problem = {"none": "no such file or folder", "odd": "neither a file nor a folder"}.get(told.stdout.strip())
+    if problem or not told.ok or len(parts) < 3:
+        raise UsageError(
+            problem or "it cannot be read there",
+            where=far.given,
+            why=told.stderr.strip() or f"looked on {far.node.name}; a file of this machine is written ./{far.given}",
+            hint=f"see what is there: ssh {far.node.name} ls -l {sh_quote(str(PurePosixPath(far.path).parent))}",
+        )
+    sizes = dict(zip(parts[2:-1:2], map(int, parts[3:-1:2]), strict=True))
+    if parts[1]:
+        sizes = {parts[1]: sizes.pop(parts[1]), **sizes}
+    return _Found(folder=PurePosixPath(parts[0]), file=parts[1] or None, sizes=sizes)
+
+
+def _words(names: Sequence[str]) -> str:
+    return " ".join(map(sh_quote, names))
