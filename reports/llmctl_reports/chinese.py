@@ -25,6 +25,7 @@ PHRASES = {
     "skipped iteration": "被跳过的迭代",
     "superseded after a resume": "续训后被替代",
     "repeated line": "重复行",
+    "repeated line with another loss": "loss不同的重复行",
     "unreadable line": "无法读取的行",
     "loss of 0 that was not measured": "未测得的零loss",
     "step times, warm-up included": "单步时间（含预热）",
@@ -38,6 +39,11 @@ PHRASES = {
     "the global batch changes within this log": "该日志中全局批大小有变化",
 }
 PATTERNS = (
+    (
+        r"(\d+) segments: where a step was done twice, the later segment counts \(--segment N takes one alone\)",
+        r"共\1段：重复执行的步以后一段为准（--segment N只取其中一段）",
+    ),
+    (r"segment (\d+) of (\d+)", r"第\1段，共\2段"),
     (r"step times without the first (\d+) steps", r"单步时间（不含前\1步）"),
     (r"mean absolute error where the reference is below ([\d.]+)", r"参考loss低于\1处的平均绝对误差"),
     (r"share of points with a reference below ([\d.]+)", r"参考loss低于\1的点所占比例"),

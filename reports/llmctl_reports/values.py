@@ -12,6 +12,7 @@ NON_FINITE = "non-finite loss"
 SKIPPED = "skipped iteration"
 SUPERSEDED = "superseded after a resume"
 DUPLICATE = "repeated line"
+CONFLICT = "repeated line with another loss"
 BROKEN = "unreadable line"
 NOT_LOGGED = "loss of 0 that was not measured"
 
@@ -37,9 +38,20 @@ class Points:
     """Tokens of one step, of all devices."""
     tokens_seen: Column | None = None
     """Tokens of all steps up to this one, of all devices, as the log counts them."""
+    segments: tuple[Segment, ...] = ()
+    """Where the trainer was started again within the log: what each of its starts logged, in their order."""
 
     def __len__(self) -> int:
         return self.step.size
+
+
+@dataclass(frozen=True, eq=False)
+class Segment:
+    """What a log has from one start of the trainer to the next."""
+
+    points: Points
+    non_finite: int
+    """Points that were left out since their loss is not finite."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +116,10 @@ class RunLog:
     allowed_findings: tuple[str, ...] = ()
     """What was found wrong with the nodes before the run, which was started in spite of it."""
     restarts: tuple[Restart, ...] = ()
+    segment: int | None = None
+    """Which segment was asked for, from 1; None when all of them count, the later before the earlier."""
+    segments: int = 1
+    """How many there are."""
 
     @property
     def window(self) -> int:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import Counter
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llmctl_reports.values import DUPLICATE, NON_FINITE, SUPERSEDED, Column, Points
+from llmctl_reports.values import CONFLICT, DUPLICATE, NON_FINITE, SUPERSEDED, Column, Points, Segment
 
 LARGEST = 1e100
 """A loss beyond this is as good as infinite: its square is no number any more."""
@@ -20,13 +22,19 @@ EXTRAS = ("epoch", "learning_rate", "grad_norm", "seconds", "tokens", "tokens_se
 
 class Gathering:
     """Takes points in the order of the log, about eight bytes a value. A step that comes again with the same loss is a
-    repeated line; with another loss the trainer went back, and what it did before from that step on does not count."""
+    repeated line; the last step with another loss is a conflict, in which the later line counts. An earlier step with
+    another loss begins a new segment: the trainer went back, and what it did before from that step on does not count,
+    unless that segment is asked for."""
 
     def __init__(self) -> None:
         self.dropped: Counter[str] = Counter()
         self._steps = array("q")
         self._losses = array("d")
         self._extras: dict[str, array[float]] = {}
+        self._starts = [0]
+        """Where each segment begins."""
+        self._kept: list[slice] = []
+        """What counts of the segments before the last one; their steps ascend from slice to slice."""
 
     def __len__(self) -> int:
         return len(self._steps)
@@ -34,11 +42,15 @@ class Gathering:
     def add(self, step: int, loss: float | None, **extras: float | None) -> None:
         """One point; a loss of None was not finite. `extras` are some of EXTRAS."""
         value = math.nan if loss is None else loss
-        if self._steps and step <= self._steps[-1]:
+        if step <= self._last():
             if self._has(step, value):
                 self.dropped[DUPLICATE] += 1
                 return
-            self.go_back(step - 1)
+            if len(self._steps) > self._starts[-1] and step == self._steps[-1]:
+                self.dropped[CONFLICT] += 1
+                self._forget_last()
+            else:
+                self.go_back(step - 1)
         self._steps.append(step)
         self._losses.append(value)
         for name, extra in extras.items():
@@ -52,8 +64,7 @@ class Gathering:
         dict one by one, so that millions of points lie in memory once."""
         if not steps.size:
             return
-        ahead = not self._steps or steps[0] > self._steps[-1]
-        if not ahead or (np.diff(steps) <= 0).any():
+        if steps[0] <= self._last() or (np.diff(steps) <= 0).any():
             names = list(columns)
             for step, *row in zip(steps.tolist(), *(c.tolist() for c in columns.values()), strict=True):
                 self.add(step, **dict(zip(names, row, strict=True)))
@@ -66,33 +77,67 @@ class Gathering:
             column.frombytes(np.ascontiguousarray(columns.pop(name), dtype=np.float64).view(np.uint8).data)
 
     def go_back(self, last: int) -> None:
-        """Forget what was logged after step `last`: the trainer resumed there."""
-        first = bisect_left(self._steps, last + 1)
-        if gone := len(self._steps) - first:
-            self.dropped[SUPERSEDED] += gone
-        del self._steps[first:]
-        for column in (self._losses, *self._extras.values()):
-            del column[first:]
+        """Begin a new segment: the trainer went on from step `last`; what was logged after it does not count."""
+        end = len(self._steps)
+        if end > self._starts[-1]:
+            self._kept.append(slice(self._starts[-1], end))
+            self._starts.append(end)
+        while self._kept and self._steps[(piece := self._kept[-1]).stop - 1] > last:
+            cut = bisect_left(self._steps, last + 1, piece.start, piece.stop)
+            self.dropped[SUPERSEDED] += piece.stop - cut
+            self._kept[-1:] = [slice(piece.start, cut)] if cut > piece.start else []
 
     def points(self) -> Points:
-        """All points; nothing can be added afterwards. Losses that are not finite are counted and left out."""
+        """All points that count, and each segment where there are several; nothing can be added afterwards. Losses that
+        are not finite are counted and left out."""
         for column in self._extras.values():
             self._pad(column, len(self._steps))
-        steps = np.frombuffer(self._steps, dtype=np.int64) if self._steps else np.empty(0, dtype=np.int64)
-        columns = {"loss": view(self._losses)} | {name: view(column) for name, column in self._extras.items()}
-        good = np.abs(columns["loss"]) < LARGEST
-        if bad := int((~good).sum()):
+        ends = [*self._starts[1:], len(self._steps)]
+        pieces = [slice(*ends_of) for ends_of in zip(self._starts, ends, strict=True)]
+        segments = tuple(Segment(*self._points([piece])) for piece in pieces if piece.stop > piece.start)
+        found, bad = self._points([*self._kept, pieces[-1]])
+        if bad:
             self.dropped[NON_FINITE] += bad
-            steps, columns = steps[good], {name: column[good] for name, column in columns.items()}
-        loss = columns.pop("loss")
-        return Points(step=steps, loss=loss, **{name: c for name, c in columns.items() if not np.isnan(c).all()})
+        return replace(found, segments=segments) if len(segments) > 1 else found
+
+    def _points(self, pieces: list[slice]) -> tuple[Points, int]:
+        """The points of some pieces, and how many of them had no finite loss."""
+        steps = _joined(np.frombuffer(self._steps, dtype=np.int64) if self._steps else np.empty(0, np.int64), pieces)
+        columns = {"loss": self._losses} | self._extras
+        values = {name: _joined(view(column), pieces) for name, column in columns.items()}
+        good = np.abs(values["loss"]) < LARGEST
+        bad = int((~good).sum())
+        if bad:
+            steps, values = steps[good], {name: column[good] for name, column in values.items()}
+        loss = values.pop("loss")
+        more: dict[str, Any] = {name: column for name, column in values.items() if not np.isnan(column).all()}
+        return Points(step=steps, loss=loss, **more), bad
+
+    def _last(self) -> float:
+        """The last step that counts."""
+        if len(self._steps) > self._starts[-1]:
+            return self._steps[-1]
+        return self._steps[self._kept[-1].stop - 1] if self._kept else -math.inf
 
     def _has(self, step: int, loss: float) -> bool:
-        place = bisect_left(self._steps, step)
-        if self._steps[place] != step:
+        """Whether what counts has this very point."""
+        piece = slice(self._starts[-1], len(self._steps))
+        if piece.start == piece.stop or step < self._steps[piece.start]:
+            number = bisect_right(self._kept, step, key=lambda kept: self._steps[kept.start])
+            if not number:
+                return False
+            piece = self._kept[number - 1]
+        place = bisect_left(self._steps, step, piece.start, piece.stop)
+        if place == piece.stop or self._steps[place] != step:
             return False
         old = self._losses[place]
         return old == loss or (math.isnan(old) and math.isnan(loss))
+
+    def _forget_last(self) -> None:
+        last = len(self._steps) - 1
+        del self._steps[last:]
+        for column in (self._losses, *self._extras.values()):
+            del column[last:]
 
     @staticmethod
     def _pad(column: array[float], length: int) -> None:
@@ -102,3 +147,8 @@ class Gathering:
 def view(column: array[float]) -> Column:
     """The same memory as numbers: millions of points are not copied."""
     return np.frombuffer(column, dtype=np.float64) if column else np.empty(0)
+
+
+def _joined(column: NDArray[Any], pieces: list[slice]) -> NDArray[Any]:
+    """The pieces of a column; a single one is no copy."""
+    return column[pieces[0]] if len(pieces) == 1 else np.concatenate([column[piece] for piece in pieces])
