@@ -9,6 +9,7 @@ from llmctl_reports.errors import ReportError
 from llmctl_reports.readers import columns, golden, hf_stdout, megatron, mlperf, steps, trainer_log, trainer_state
 from llmctl_reports.readers.patterns import PATTERNS
 from llmctl_reports.readers.source import Source
+from llmctl_reports.segments import chosen
 from llmctl_reports.values import RunLog
 
 
@@ -47,9 +48,9 @@ IN_FOLDER = (
 """Where a folder's log is looked for, the best source first."""
 
 
-def read_log(path: Path, format_in: str | None = None) -> RunLog:
-    """The log of a file or of a run's folder, read as `format_in` if given. Raises ReportError when it is missing or
-    holds no losses, or when there is no such format."""
+def read_log(path: Path, format_in: str | None = None, segment: int | None = None) -> RunLog:
+    """The log of a file or of a run's folder, read as `format_in` if given; one `segment` of it if given, from 1. Raises
+    ReportError when it is missing or holds no losses, or when there is no such format or segment."""
     if format_in is not None and format_in not in READERS:
         raise ReportError(f"no format {format_in!r}", where="--format-in", hint=f"there are {', '.join(READERS)}")
     source = Source(locate(path))
@@ -58,7 +59,7 @@ def read_log(path: Path, format_in: str | None = None) -> RunLog:
     for name in likely:
         log = READERS[name].read(source)
         if len(log.points):
-            return log
+            return chosen(log, segment)
         logs.append(log)
     dropped = "; ".join(f"{count} x {reason}" for log in logs for reason, count in log.dropped.items())
     raise ReportError(
