@@ -28,6 +28,7 @@ PHRASES = {
     "repeated line with another loss": "loss不同的重复行",
     "unreadable line": "无法读取的行",
     "loss of 0 that was not measured": "未测得的零loss",
+    "this log holds no losses, only the metrics of its end": "该日志没有loss，只有结束时的指标",
     "step times, warm-up included": "单步时间（含预热）",
     "the whole run time, everything included": "总运行时间（含全部开销）",
     "the trainer's steps per second": "训练器输出的steps/s",
@@ -50,6 +51,18 @@ PATTERNS = (
     (
         r"the global batches differ \((\d+) and (\d+)\): compared at equal samples",
         r"全局批大小不同（\1与\2）：按相同样本数对比",
+    ),
+    (
+        r"the global batch of (.+) is not in the log, the tokens of a step differ: compared at equal tokens",
+        r"\1的日志中没有全局批大小，且每步token数不同：按相同token数对比",
+    ),
+    (
+        r"the global batches differ \((\d+) and (\d+)\) and change within a log: compared at equal tokens",
+        r"全局批大小不同（\1与\2）且在日志中有变化：按相同token数对比",
+    ),
+    (
+        r"the global batch changes within a log, the tokens of a step differ: compared at equal tokens",
+        r"全局批大小在日志中有变化，且每步token数不同：按相同token数对比",
     ),
     (
         r"the global batches differ \((\d+) and (\d+)\) and change within a log: nothing to align by",

@@ -134,7 +134,7 @@ def _errors(run: RunLog, found: Alignment, say: Mapping[str, str]) -> Chart:
 def _seconds(logs: list[tuple[str, RunLog]], found: Alignment | None, say: Mapping[str, str]) -> Chart:
     """Without the warm-up, as in the table: it would leave no room for the rest."""
     made = _column("seconds", [(side, log, log.points.seconds) for side, log in logs], found, say)
-    starts = {side: _place(log, found, log.points.step[:1] + WARM_UP)[0] for side, log in logs}
+    starts = {side: _place(log, found, log.points.step[:1] + WARM_UP)[0] for side, log in logs if len(log.points)}
     later = [curve.x >= starts[curve.side] for curve in made.curves]
     if not all(each.any() for each in later):
         return made

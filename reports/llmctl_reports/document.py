@@ -62,9 +62,9 @@ def blocks(
     if comparison:
         made += [*map(Line, error_lines(comparison, lang)), Line(words.bias_line(comparison, lang))]
         made += [Line(words.noise_line(comparison, lang))]
-    made += [Heading(say["curve"]), drawn["loss"]]
-    if "errors" in drawn:
-        made += [Heading(say["errors"]), drawn["errors"]]
+    for name, heading in (("loss", "curve"), ("errors", "errors")):
+        if name in drawn:
+            made += [Heading(say[heading]), drawn[name]]
     if comparison and comparison.statistics.rel_error.mean is not None:
         made += [Heading(say["figures"]), Line(say["judged"]), figures_table(comparison, lang)]
     made += [Heading(say["speed"]), speed_table(run, reference, lang)]

@@ -17,7 +17,9 @@ def explain(log: RunLog) -> list[str]:
     final = {name: value for name, value in asdict(log.final).items() if value is not None}
     told = [
         f"{log.source}: read as {log.format}",
-        f"kept: {len(points)} points, steps {points.step[0]} to {points.step[-1]}, one every {log.window}",
+        f"kept: {len(points)} points, steps {points.step[0]} to {points.step[-1]}, one every {log.window}"
+        if len(points)
+        else "kept: no points",
         f"columns: {', '.join(columns)}",
     ]
     told += [f"left out: {count} x {reason}" for reason, count in log.dropped.items()]

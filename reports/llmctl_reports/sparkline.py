@@ -12,7 +12,9 @@ WIDTH = 60
 
 def sparkline(values: Column, width: int = WIDTH) -> str:
     """First value, bars, last value; a bar is the mean of its stretch, between the smallest and the largest bar.
-    Values are finite and at least one."""
+    Values are finite; of none there is no line."""
+    if not values.size:
+        return ""
     means = np.array([part.mean() for part in np.array_split(values, min(width, values.size))])
     low, high = float(means.min()), float(means.max())
     share = (means - low) / (high - low) if high > low else np.zeros(means.size)

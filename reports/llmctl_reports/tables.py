@@ -99,7 +99,7 @@ def logs_table(run: RunLog, reference: RunLog | None, lang: str) -> Table:
         dropped = (
             ", ".join(f"{count} x {translated(reason, lang)}" for reason, count in log.dropped.items()) or say["none"]
         )
-        ends = (f"{losses[0]:.4f} ({steps[0]})", f"{losses[-1]:.4f} ({steps[-1]})")
+        ends = [f"{losses[at]:.4f} ({steps[at]})" if steps.size else NOTHING for at in (0, -1)]
         source = f"{say[name]}: {log.source}"
         rows.append((source, log.format, str(len(log.points)), str(log.window), *ends, dropped))
     return Table(tuple(say[key] for key in keys), tuple(rows))
@@ -200,7 +200,7 @@ def _results(log: RunLog) -> tuple[str, ...]:
 def _speed(log: RunLog) -> tuple[str, ...]:
     speed = throughput(log)
     return (
-        str(speed.iterations),
+        NOTHING if speed.iterations is None else str(speed.iterations),
         fixed(speed.samples_per_second, 2),
         fixed(speed.tokens_per_second_per_device, 0),
         fixed(speed.seconds_per_step, 3),

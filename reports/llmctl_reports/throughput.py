@@ -19,7 +19,7 @@ AGREEMENT = 0.02
 class Throughput:
     """None where the log does not say enough."""
 
-    iterations: int
+    iterations: int | None
     seconds_per_step: float | None = None
     samples_per_second: float | None = None
     tokens_per_second_per_device: float | None = None
@@ -29,7 +29,7 @@ class Throughput:
 
 def throughput(log: RunLog) -> Throughput:
     """Recomputed by one definition, so that two logs can be compared whatever they print themselves."""
-    iterations = int(log.points.step[-1])
+    iterations = int(log.points.step[-1]) if len(log.points) else None
     seconds, basis = _seconds(log, iterations)
     if seconds is None:
         return Throughput(iterations=iterations)
@@ -54,12 +54,12 @@ def disagreement(log: RunLog) -> tuple[float, float] | None:
     return logged, 1 / seconds
 
 
-def _seconds(log: RunLog, iterations: int) -> tuple[float | None, str]:
+def _seconds(log: RunLog, iterations: int | None) -> tuple[float | None, str]:
     mean, basis = _mean(log, log.points.seconds)
     if mean is not None:
         told = f"step times without the first {WARM_UP} steps" if basis == "warm" else "step times, warm-up included"
         return mean, told
-    if log.final.train_runtime and (log.meta.total_steps or 0) <= iterations:
+    if log.final.train_runtime and iterations and (log.meta.total_steps or 0) <= iterations:
         return log.final.train_runtime / iterations, "the whole run time, everything included"
     if log.final.train_steps_per_second:
         return 1 / log.final.train_steps_per_second, "the trainer's steps per second"

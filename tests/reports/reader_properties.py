@@ -38,8 +38,8 @@ def hold(log: RunLog, data: bytes) -> None:
     points = log.points
     assert (np.diff(points.step) > 0).all()
     assert np.isfinite(points.loss).all()
-    columns = [getattr(points, field.name) for field in fields(points)]
-    assert {column.size for column in columns if column is not None} <= {points.step.size}
+    columns = [column for field in fields(points) if isinstance(column := getattr(points, field.name), np.ndarray)]
+    assert {column.size for column in columns} == {points.step.size}
     assert all(count > 0 for count in log.dropped.values())
     assert explain(log)
     text = data.decode("utf-8", errors="replace")

@@ -7,11 +7,16 @@ import re
 from pathlib import Path
 
 import pytest
+from llmctl_reports.as_json import as_json
+from llmctl_reports.document import blocks, markdown
 from llmctl_reports.errors import ReportError
 from llmctl_reports.explaining import explain
+from llmctl_reports.profiles import Verdict
 from llmctl_reports.readers import read_log
-from llmctl_reports.readers.trainer_log import seconds_of
-from llmctl_reports.values import BROKEN, DUPLICATE, NON_FINITE, NOT_LOGGED, SKIPPED, SUPERSEDED, RunLog
+from llmctl_reports.readers.common import seconds_of
+from llmctl_reports.tables import points_csv
+from llmctl_reports.values import BROKEN, DUPLICATE, NON_FINITE, NOT_LOGGED, SKIPPED, SUPERSEDED, Final, RunLog
+from llmctl_reports.verdict import compare
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 LOGS, REFERENCE = SHARED / "samples/logs", SHARED / "reference/llamafactory"
@@ -113,6 +118,41 @@ def test_trainer_log_with_and_without_results_beside_it(tmp_path: Path) -> None:
     (tmp_path / "all_results.json").write_text('{"train_loss": 1.5, "train_runtime": 7, "epoch": 1.0}')
     assert made(tmp_path, text).final.train_loss == 1.5
     assert seconds_of("soon") is None
+
+
+ENDS = {
+    "dict": "{'train_runtime': 919.5, 'train_loss': 2.5, 'train_samples_per_second': 1.5, 'epoch': 1.0}",
+    "text": "{'train_runtime': '919.5', 'train_loss': '2.5', 'train_samples_per_second': '1.5', 'epoch': '1'}",
+    "list": "***** train metrics *****\n  epoch         =        1.0\n  train_loss    =     2.5\n  train_runtime ="
+    " 0:15:19.50\n  train_samples_per_second =      1.5\n",
+    "list, prefixed": "[INFO|x.py:9] >> ***** train metrics *****\r\n[INFO|x.py:9] >>   epoch   = 1.0\r\n[INFO] >>   "
+    "train_loss = 2.5\r\n[INFO] >>   train_runtime = 0:15:19.50\r\n[INFO] >>   train_samples_per_second =  1.5\r\n",
+    "file": '{\n  "epoch": 1.0,\n "train_loss": 2.5,\n "train_runtime": 919.5,\n "train_samples_per_second": 1.5\n}',
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_metrics_of_the_end_alone_are_a_log_without_points(tmp_path: Path, name: str) -> None:
+    log = made(tmp_path, ENDS[name])
+    end = Final(train_loss=2.5, train_runtime=919.5, train_samples_per_second=1.5, epochs=1.0)
+    assert (len(log.points), log.final) == (0, end)
+    assert log.notes == ("this log holds no losses, only the metrics of its end",)
+    assert "kept: no points" in explain(log)
+    other = made(tmp_path, "".join(step(n, 3 - n / 50) for n in range(1, 51)), "other")
+    for pair in ((log, log), (log, other), (other, log)):
+        found = compare(*pair)
+        assert found.verdict is Verdict.INCONCLUSIVE
+        assert "2.5000" in markdown("both", blocks(pair[0], found, "en"))
+    assert as_json([log], [])["runs"][0]["first"] is None
+    assert points_csv(log, None).count("\n") == 1
+
+
+def test_a_folder_with_its_results_alone(tmp_path: Path) -> None:
+    (tmp_path / "all_results.json").write_text(ENDS["file"])
+    assert read_log(tmp_path).final.train_loss == 2.5
+    (tmp_path / "all_results.json").write_text(ENDS["file"][:-1])
+    with pytest.raises(ReportError, match="no whole JSON"):
+        read_log(tmp_path)
 
 
 def test_trainer_state(tmp_path: Path) -> None:

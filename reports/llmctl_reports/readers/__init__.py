@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from llmctl_reports.errors import ReportError
-from llmctl_reports.readers import columns, golden, hf_stdout, megatron, mlperf, steps, trainer_log, trainer_state
+from llmctl_reports.readers import (
+    columns,
+    golden,
+    hf_stdout,
+    megatron,
+    mlperf,
+    results,
+    steps,
+    trainer_log,
+    trainer_state,
+)
 from llmctl_reports.readers.patterns import PATTERNS
 from llmctl_reports.readers.source import Source
 from llmctl_reports.segments import chosen
-from llmctl_reports.values import RunLog
+from llmctl_reports.values import NON_FINITE, Final, RunLog
 
 
 class Reader(Protocol):
@@ -34,6 +45,7 @@ READERS: dict[str, Reader] = {
     "HF Trainer output": hf_stdout,
     **{pattern.name: pattern for pattern in PATTERNS},
     "table": columns,
+    "all_results.json": results,
 }
 """In the order in which they are tried."""
 
@@ -44,13 +56,19 @@ IN_FOLDER = (
     "trainer_state.json",
     "output/trainer_log.jsonl",
     "trainer_log.jsonl",
+    "output/running_log.txt",
+    "running_log.txt",
+    "output/all_results.json",
+    "all_results.json",
+    "train_results.json",
 )
 """Where a folder's log is looked for, the best source first."""
 
 
 def read_log(path: Path, format_in: str | None = None, segment: int | None = None) -> RunLog:
-    """The log of a file or of a run's folder, read as `format_in` if given; one `segment` of it if given, from 1. Raises
-    ReportError when it is missing or holds no losses, or when there is no such format or segment."""
+    """The log of a file or of a run's folder, read as `format_in` if given; one `segment` of it if given, from 1;
+    without points where the file holds final metrics alone. Raises ReportError when it is missing or holds neither, or
+    when there is no such format or segment."""
     if format_in is not None and format_in not in READERS:
         raise ReportError(f"no format {format_in!r}", where="--format-in", hint=f"there are {', '.join(READERS)}")
     source = Source(locate(path))
@@ -61,6 +79,9 @@ def read_log(path: Path, format_in: str | None = None, segment: int | None = Non
         if len(log.points):
             return chosen(log, segment)
         logs.append(log)
+    for log in logs:
+        if log.final != Final() and not log.dropped.get(NON_FINITE):
+            return replace(log, notes=(*log.notes, "this log holds no losses, only the metrics of its end"))
     dropped = "; ".join(f"{count} x {reason}" for log in logs for reason, count in log.dropped.items())
     raise ReportError(
         "no losses in this file",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from llmctl_reports.values import Column, Final
+
+ELAPSED = re.compile(r"(?:(\d{1,9}) days?, )?(\d{1,9}):(\d{1,2}):(\d{1,2}(?:\.\d{1,9})?)")
 
 
 def parsed(text: str) -> Any:
@@ -62,6 +65,15 @@ def whole(value: Any) -> int | None:
 def text_or_none(value: object) -> str | None:
     """A text that is not empty, or None."""
     return value if isinstance(value, str) and value else None
+
+
+def seconds_of(elapsed: object) -> float | None:
+    """Seconds of `1 day, 0:08:23.50`; None for what is no such text."""
+    match = ELAPSED.fullmatch(elapsed) if isinstance(elapsed, str) else None
+    if match is None:
+        return None
+    days, hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
 TOKENS_SEEN = ("num_input_tokens_seen", "total_tokens", "num_tokens", "tokens_seen", "n_tokens_seen", "tokens/total")

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from llmctl_reports.readers.common import TOKENS_SEEN, final_beside, final_of, finite, whole
+from llmctl_reports.readers.common import TOKENS_SEEN, final_beside, final_of, finite, seconds_of, whole
 from llmctl_reports.readers.gather import Gathering, view
 from llmctl_reports.readers.source import Source
-from llmctl_reports.values import Column, Meta, RunLog
+from llmctl_reports.values import Column, Final, Meta, RunLog
 
 DICT = re.compile(rb"\{'[^{}\r\n]*\}")
 PAIR = re.compile(rb"'([^']+)'\s*:\s*'?([^,'{}]*)'?")
@@ -23,19 +23,23 @@ OURS = (b"'loss'", b"'train_runtime'")
 TOTAL = re.compile(rb"Total optimization steps\s*=\s*([\d,]+)")
 SAMPLES = re.compile(rb"Total train batch size[^=\r\n]*=\s*([\d,]+)")
 TOKENS = tuple(name.encode() for name in TOKENS_SEEN)
+END = b"***** train metrics *****"
+METRIC = re.compile(rb"\b(epoch|train_[a-z_]+)[ \t]+=[ \t]+([^\r\n]*[^\s])")
 BAR_REACH = 4096
 """Bytes before a dict in which its progress bar is looked for."""
 
 
 def sniff(head: str) -> bool:
-    """Whether there is a dict with a loss or a run time."""
-    return any(_is_ours(match.group()) for match in DICT.finditer(head.encode()))
+    """Whether there is a dict with a loss or a run time, or the list of metrics at the end."""
+    return END.decode() in head or any(_is_ours(match.group()) for match in DICT.finditer(head.encode()))
 
 
 def read(source: Source) -> RunLog:
     """All points. The step is in the dict, or else that of the progress bar, or else the number of the line."""
     losses = Losses()
     final: dict[bytes, bytes] = {}
+    listed: dict[bytes, bytes] = {}
+    at_end = False
     told: dict[re.Pattern[bytes], int | None] = {}
     for piece in source.pieces():
         for pattern in (TOTAL, SAMPLES):
@@ -46,6 +50,9 @@ def read(source: Source) -> RunLog:
                 final = values
             if b"loss" in values:
                 losses.add(values, step, total)
+        if at_end or END in piece:
+            listed.update(METRIC.findall(piece if at_end else piece[piece.find(END) :]))
+        at_end = END in piece
     total_steps = told.get(TOTAL) or losses.total
     steps, note = losses.steps(total_steps)
     found = Gathering()
@@ -56,11 +63,18 @@ def read(source: Source) -> RunLog:
         points=found.points(),
         dropped=found.dropped,
         meta=Meta(total_steps=total_steps, global_batch=told.get(SAMPLES)),
-        final=final_of({key.decode("utf-8", "replace"): value for key, value in final.items()})
-        if final
-        else final_beside(source.path),
+        final=_final(final or listed) or final_beside(source.path),
         notes=(note,) if note else (),
     )
+
+
+def _final(values: dict[bytes, bytes]) -> Final | None:
+    """The final metrics of a dict, or of the list `name = value`, which gives the run time in hours."""
+    if not values:
+        return None
+    texts = {key.decode("utf-8", "replace"): value.decode("utf-8", "replace") for key, value in values.items()}
+    runtime = texts.get("train_runtime")
+    return final_of(texts | {"train_runtime": seconds_of(runtime) or runtime})
 
 
 class Losses:
@@ -109,7 +123,7 @@ class Losses:
     def steps(self, total: int | None) -> tuple[NDArray[np.int64], str]:
         """The steps of the dicts, and what the reader of the report must know of them."""
         count = len(self._bars)
-        if count and self._own is not None:
+        if self._own is not None:
             return np.array(self._own, dtype=np.int64), ""
         bars = np.array(self._bars, dtype=np.int64)
         if count and self._totals[total or -1] == count and (np.diff(bars, prepend=0) > 0).all():

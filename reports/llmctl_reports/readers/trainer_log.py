@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import Any
 
-from llmctl_reports.readers.common import final_beside, finite, number, parsed, tokens_seen, whole
+from llmctl_reports.readers.common import final_beside, finite, number, parsed, seconds_of, tokens_seen, whole
 from llmctl_reports.readers.gather import Gathering
 from llmctl_reports.readers.source import Source
 from llmctl_reports.values import BROKEN, Meta, RunLog
-
-ELAPSED = re.compile(r"(?:(\d+) days?, )?(\d+):(\d+):(\d+)")
 
 
 def sniff(text: str) -> bool:
@@ -55,12 +52,3 @@ def read(source: Source) -> RunLog:
         meta=Meta(total_steps=whole(last.get("total_steps"))),
         final=final,
     )
-
-
-def seconds_of(elapsed: object) -> float | None:
-    """Seconds of `1 day, 0:08:23`; None for what is no such text."""
-    match = ELAPSED.fullmatch(elapsed) if isinstance(elapsed, str) else None
-    if match is None:
-        return None
-    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
-    return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
