@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
+
+if TYPE_CHECKING:
+    from llmctl.workflows.many import ManyReport
+    from llmctl.workflows.report import Report
+    from llmctl.workflows.report_sources import Asked
 
 
 def register(app: typer.Typer) -> None:
@@ -13,8 +19,11 @@ def register(app: typer.Typer) -> None:
 
 
 def report(
-    run: str | None = typer.Argument(
-        None, metavar="RUN|LOG", help="A run, its folder, or any training log; without it the newest run."
+    given: list[str] | None = typer.Argument(
+        None,
+        metavar="[RUN|LOG]...",
+        help="A run, its folder, any training log, or HOST:PATH of one elsewhere; without it the newest run. "
+        "Several make one table.",
     ),
     compare: str | None = typer.Option(None, "--compare", metavar="REF", help="A run or log to hold it against."),
     formats: str = typer.Option(
@@ -32,6 +41,7 @@ def report(
     ),
     noise: list[str] = typer.Option([], "--noise", metavar="REF2", help="A further run of the reference; repeatable."),
     format_in: str | None = typer.Option(None, "--format-in", metavar="NAME", help="The format of the run's log."),
+    watch: bool = typer.Option(False, "--watch", "-w", help="Again whenever the log has grown, until the run ends."),
     explain: bool = typer.Option(False, "--explain", help="Tell how the logs were read; write nothing."),
     check_table: Path | None = typer.Option(
         None, "--check-table", metavar="FILE", help="Check the arithmetic of the throughput tables in a Markdown file."
@@ -43,40 +53,46 @@ def report(
     runs: Path | None = typer.Option(None, "--runs", envvar="LLMCTL_RUNS", help="The folder of the runs."),
 ) -> None:
     """Turn a run's log into tables and pictures, and hold it against a reference."""
-    from llmctl.workflows.report import make_report
-    from llmctl.workflows.report_files import chosen_formats, chosen_languages, write_report
+    from llmctl.cli.report_shown import finish
+    from llmctl.workflows.report_files import chosen_formats, chosen_languages
+    from llmctl.workflows.report_sources import Asked
 
     if check_table is not None:
         _check_table(check_table, per_device)
         return
-    wanted = chosen_formats(formats, output)
-    languages = chosen_languages(lang)
-    made = make_report(run, compare, runs, profile=profile, noise=noise, format_in=format_in)
+    wanted, languages = chosen_formats(formats, output), chosen_languages(lang)
+    asked = Asked(reference=compare, noise=tuple(noise), profile=profile, runs=runs, format_in=format_in)
+    made = _watched(given or [], asked, languages[0]) if watch else _made(given or [], asked)
+    if made is None:
+        return
     if explain:
         typer.echo("\n".join(made.explained))
         return
-    if wanted == ("json",) and output is None:
-        typer.echo(made.json, nl=False)
-        raise typer.Exit(int(made.exit_code))
-    if wanted == ("summary",) and output is None:
-        typer.echo("\n".join(made.summary(language) for language in languages), nl=False)
-        raise typer.Exit(int(made.exit_code))
-    paths = write_report(made, formats=wanted, languages=languages, output=output)
-    from llmctl.cli.console import table
+    finish(made, formats=wanted, languages=languages, output=output)
 
-    for each in made.tables(languages[0]):
-        table(each.headings, each.rows)
-    typer.echo(f"loss {made.curve}")
-    for line in [*made.errors(languages[0]), made.verdict]:
-        if line:
-            typer.echo(line)
-    dropped = ", ".join(f"{count} x {reason}" for reason, count in made.run.dropped.items())
-    if dropped:
-        typer.echo(f"left out of the run's log: {dropped}")
-    if made.suggested:
-        typer.echo(f"not compared; the recipe names a reference: llmctl report --compare {made.suggested}")
-    typer.echo(f"report: {paths[0]}")
-    raise typer.Exit(int(made.exit_code))
+
+def _made(given: list[str], asked: Asked) -> Report | ManyReport:
+    from dataclasses import replace
+
+    from llmctl.cli.patience import Patience
+    from llmctl.workflows.many import report_many
+    from llmctl.workflows.report import make_report
+
+    with Patience("reading") as patience:
+        asked = replace(asked, moved=patience.moved)
+        if len(given) > 1:
+            return report_many(given, asked)
+        return make_report(given[0] if given else None, asked)
+
+
+def _watched(given: list[str], asked: Asked, lang: str) -> Report | None:
+    from llmctl.cli.report_watch import watch
+    from llmctl.errors import UsageError
+    from llmctl.workflows.report_watch import watched
+
+    if len(given) > 1:
+        raise UsageError("--watch shows the report on one run", hint=f"llmctl report --watch {given[0]}")
+    return watch(watched(given[0] if given else None, asked), lang)
 
 
 def _check_table(path: Path, per_device: float | None) -> None:

@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from llmctl_reports import document, tables, words
 from llmctl_reports.as_json import as_json
+from llmctl_reports.document import Block
 from llmctl_reports.errors import ReportError
 from llmctl_reports.explaining import explain
 from llmctl_reports.profiles import Verdict
 from llmctl_reports.sparkline import sparkline
 from llmctl_reports.table_check import Slip, slips, table_rows
+from llmctl_reports.tables import Table
 from llmctl_reports.values import RunLog
 from llmctl_reports.verdict import Comparison, compare
 
 from llmctl.errors import ExitCode, UsageError
 from llmctl.run.differences import Told, differences
 from llmctl.workflows.differing import told_of
-from llmctl.workflows.far import Fetch, Moved, fetching
-from llmctl.workflows.report_sources import Source, find_source, judged_by, read_source, reference_of
+from llmctl.workflows.far import Fetch, fetching
+from llmctl.workflows.report_sources import Asked, Source, find_source, judged_by, read_source, reference_of
 
 EXIT_CODES = {
     Verdict.PASS: ExitCode.OK,
     Verdict.FAIL: ExitCode.FAILED,
     Verdict.INCONCLUSIVE: ExitCode.INCONCLUSIVE,
 }
+
+
+AS_IS = Asked()
+NOT_COMPARED = "not compared; the recipe names a reference: llmctl report --compare "
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,8 @@ class Report:
     suggested: str | None = None
     """The reference that the run's recipe names, when it was not compared with anything."""
 
+    name = "report"
+
     @property
     def exit_code(self) -> ExitCode:
         return EXIT_CODES[self.comparison.verdict] if self.comparison else ExitCode.OK
@@ -55,9 +62,9 @@ class Report:
         return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
     @property
-    def curve(self) -> str:
-        """The losses as one line for a terminal."""
-        return sparkline(self.run.points.loss)
+    def spreadsheet(self) -> tuple[str, str]:
+        """Every point as CSV."""
+        return "points.csv", tables.points_csv(self.run, self.comparison)
 
     @property
     def explained(self) -> list[str]:
@@ -74,53 +81,42 @@ class Report:
         """Short Markdown for the page of a build."""
         return document.summary(self.heading(lang), self.run, self.comparison, lang)
 
-    @property
-    def verdict(self) -> str:
-        """One line, empty without a comparison."""
-        return words.verdict_line(self.comparison) if self.comparison else ""
+    def content(self, lang: str) -> list[Block]:
+        """All of it, for a page."""
+        return document.blocks(self.run, self.comparison, lang, differences=self.differences)
 
-    def tables(self, lang: str) -> list[tables.Table]:
-        """Results and throughput."""
-        reference = self.comparison.reference if self.comparison else None
-        return [tables.results_table(self.run, reference, lang), tables.speed_table(self.run, reference, lang)]
+    def pictures(self) -> dict[str, bytes]:
+        """PNG files by name."""
+        from llmctl_reports.pictures import pictures
 
-    def errors(self, lang: str) -> list[str]:
-        """Absolute and relative error, bias, and what was aligned; empty without a comparison."""
-        if self.comparison is None:
-            return []
+        return pictures(self.run, self.comparison)
+
+    def shown(self, lang: str) -> list[Table | str]:
+        """What a terminal shows: results and throughput, curve, errors, verdict."""
+        found = self.comparison
+        reference = found.reference if found else None
+        lines = [f"loss {sparkline(self.run.points.loss)}"]
+        if found is not None:
+            lines += tables.error_lines(found, lang)
+            lines += [words.bias_line(found, lang), words.noise_line(found, lang), words.alignment_line(found, lang)]
+            lines += [words.verdict_line(found)]
+        dropped = ", ".join(f"{count} x {reason}" for reason, count in self.run.dropped.items())
         return [
-            *tables.error_lines(self.comparison, lang),
-            words.bias_line(self.comparison, lang),
-            words.noise_line(self.comparison, lang),
-            words.alignment_line(self.comparison, lang),
+            tables.results_table(self.run, reference, lang),
+            tables.speed_table(self.run, reference, lang),
+            *filter(None, lines),
+            *([f"left out of the run's log: {dropped}"] if dropped else []),
+            *([f"{NOT_COMPARED}{self.suggested}"] if self.suggested else []),
         ]
 
 
-def make_report(
-    given: str | None,
-    reference: str | None,
-    runs: Path | None,
-    *,
-    profile: str | None = None,
-    noise: Sequence[str] = (),
-    format_in: str | None = None,
-    moved: Moved = lambda *_: None,
-) -> Report:
-    """Read and compare. `given`, `reference` and `noise` (further runs of the reference) are a run's id, its folder, a
-    log file, or `host:path`; without `given` the newest run; without `profile` that of the run's recipe, or seed.
-    `format_in` names the format of the run's log; `moved` is told what comes from other machines.
+def make_report(given: str | None, asked: Asked = AS_IS) -> Report:
+    """Read and compare. `given` is a run's id, its folder, a log file, or `host:path`; None is the newest run.
 
     Raises UsageError for what cannot be found or read, NodeError for a machine that cannot be reached."""
-    with fetching(moved) as fetch:
-        source = find_source(given, runs, fetch)
-        if noise and reference is None:
-            raise UsageError("there is no reference to know the noise of", where="--noise", hint="--compare REF")
-        run = read_source(source, format_in)
-        judged = judged_by(source, profile)
-        if reference is None:
-            return Report(run, None, source.report, source.title, suggested=reference_of(source))
-        others = [read_source(find_source(each, runs, fetch)) for each in noise]
-        return compared(source, run, read_reference(reference, runs, fetch), judged, others)
+    with fetching(asked.moved) as fetch:
+        source = find_source(given, asked.runs, fetch)
+        return report_on(source, read_source(source, asked), asked, read_reference(asked, fetch))
 
 
 @dataclass(frozen=True)
@@ -130,28 +126,29 @@ class Reference:
     log: RunLog
     told: Told | None
     """What it tells of its recipe and machines."""
+    others: tuple[RunLog, ...] = ()
+    """Further runs of it, which tell its noise."""
 
 
-def read_reference(given: str, runs: Path | None, fetch: Fetch) -> Reference:
-    """The log that `--compare` names. Raises as `make_report` does."""
-    source = find_source(given, runs, fetch)
-    return Reference(read_source(source), told_of(source.path))
+def read_reference(asked: Asked, fetch: Fetch) -> Reference | None:
+    """What is compared with; None where nothing is. Raises as `make_report` does."""
+    if asked.reference is None:
+        return None
+    source = find_source(asked.reference, asked.runs, fetch)
+    others = [read_source(find_source(each, asked.runs, fetch)) for each in asked.noise]
+    return Reference(read_source(source), told_of(source.path), tuple(others))
 
 
-def compared(
-    source: Source,
-    run: RunLog,
-    reference: Reference,
-    judged: tuple[str, Mapping[str, float]],
-    others: Sequence[RunLog] = (),
-) -> Report:
-    """A run against its reference; `judged` are the profile and its own limits."""
-    profile, limits = judged
+def report_on(source: Source, run: RunLog, asked: Asked, reference: Reference | None) -> Report:
+    """The report on a log that was read, by the profile and limits of its own recipe unless others are asked for."""
+    if reference is None:
+        return Report(run, None, source.report, source.title, suggested=reference_of(source))
+    profile, limits = judged_by(source, asked.profile)
     told = told_of(source.path)
     differ = differences(told, reference.told) if told and reference.told else []
     return Report(
         run,
-        compare(run, reference.log, profile=profile, limits=limits, others=others),
+        compare(run, reference.log, profile=profile, limits=limits, others=reference.others),
         source.report,
         source.title,
         tuple((each.name, each.left or "-", each.right or "-") for each in differ),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
-from llmctl_reports import document, pictures, tables
+from llmctl_reports import document
+from llmctl_reports.document import Block
 from llmctl_reports.page import page
 
 from llmctl.errors import UsageError
-from llmctl.workflows.report import Report
 
 FILES = ("html", "md", "json", "csv")
 """What is written unless the user says otherwise: all that needs no drawing library."""
@@ -33,54 +34,83 @@ def chosen_languages(text: str) -> tuple[str, ...]:
     return _chosen("--lang", text, LANGUAGES)
 
 
-def write_report(
-    report: Report, *, formats: Sequence[str], languages: Sequence[str], output: Path | None
-) -> list[Path]:
+class Made(Protocol):
+    """A report, on one run or on many."""
+
+    @property
+    def folder(self) -> Path:
+        """Where its files go unless the user says otherwise."""
+
+    @property
+    def name(self) -> str:
+        """Of its pages, without ending."""
+
+    @property
+    def json(self) -> str: ...
+
+    @property
+    def spreadsheet(self) -> tuple[str, str]:
+        """Name and text of the CSV file."""
+
+    def heading(self, lang: str) -> str: ...
+
+    def content(self, lang: str) -> list[Block]: ...
+
+    def summary(self, lang: str) -> str: ...
+
+    def pictures(self) -> dict[str, bytes]:
+        """PNG files by name; UsageError where there can be none."""
+
+
+def write_report(made: Made, *, formats: Sequence[str], languages: Sequence[str], output: Path | None) -> list[Path]:
     """Write the files and give their paths, the most readable first. `output` is a folder; with one format a file,
     when its name ends as that format does. Raises UsageError when it cannot be written."""
-    drawn = pictures.pictures(report.run, report.comparison) if "png" in formats else {}
-    files: dict[str, bytes] = {}
+    drawn = made.pictures() if "png" in formats else {}
+    files: dict[str, str] = {}
     for lang in languages:
         ending = "" if lang == "en" else f"_{lang}"
-        content = document.blocks(report.run, report.comparison, lang, differences=report.differences)
-        title = report.heading(lang)
+        title, content = made.heading(lang), made.content(lang)
         if "html" in formats:
-            files[f"report{ending}.html"] = page(title, content, lang).encode()
+            files[f"{made.name}{ending}.html"] = page(title, content, lang)
         if "md" in formats:
-            files[f"report{ending}.md"] = document.markdown(title, content, drawn.keys()).encode()
+            files[f"{made.name}{ending}.md"] = document.markdown(title, content, drawn.keys())
         if "summary" in formats:
-            files[f"summary{ending}.md"] = report.summary(lang).encode()
+            files[f"summary{ending}.md"] = made.summary(lang)
     if "json" in formats:
-        files["report.json"] = report.json.encode()
+        files[f"{made.name}.json"] = made.json
     if "csv" in formats:
-        files["points.csv"] = tables.points_csv(report.run, report.comparison).encode()
-    files |= {f"{name}.png": data for name, data in drawn.items()}
-    return write_files(files, formats=formats, folder=report.folder, output=output)
+        name, text = made.spreadsheet
+        files[name] = text
+    content_of = {name: text.encode() for name, text in files.items()}
+    content_of |= {f"{name}.png": data for name, data in drawn.items()}
+    return _write(_placed(content_of, formats, made.folder, output))
 
 
-def write_files(files: Mapping[str, bytes], *, formats: Sequence[str], folder: Path, output: Path | None) -> list[Path]:
-    """Write `files` (name -> content) into `output`, without it into `folder`; the paths. One file is `output` itself
-    when the name ends as the format does. Raises UsageError."""
-    single = output if output and _is_file(output, formats) else None
-    if single and len(files) > 1:
+def _placed(files: Mapping[str, bytes], formats: Sequence[str], folder: Path, output: Path | None) -> dict[Path, bytes]:
+    if output is None or not _is_file(output, formats):
+        folder = output or folder
+        if folder.is_file():
+            why = f"it is a file, and {', '.join(formats)} go into a folder"
+            raise UsageError("the report cannot be written", where=str(folder), why=why, hint="-o FOLDER")
+        return {folder / name: data for name, data in files.items()}
+    if len(files) > 1:
         raise UsageError("one file cannot hold two languages", where="--lang", hint="give a folder: -o FOLDER")
-    folder = output or folder
-    written = {single or folder / name: data for name, data in files.items()}
-    try:
-        for path, data in written.items():
+    return dict.fromkeys([output], *files.values())
+
+
+def _write(files: Mapping[Path, bytes]) -> list[Path]:
+    for path, data in files.items():
+        try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
-    except OSError as error:
-        in_the_way = folder if folder.is_file() else None
-        raise UsageError(
-            "the report cannot be written",
-            where=str(error.filename or folder),
-            why=f"{in_the_way} is a file, and {', '.join(formats)} go into a folder"
-            if in_the_way
-            else error.strerror or str(error),
-            hint="give another folder: -o FOLDER",
-        ) from None
-    return list(written)
+        except OSError as error:
+            raise UsageError(
+                "the report cannot be written",
+                where=str(error.filename or path),
+                why=error.strerror or str(error),
+                hint="give another folder: -o FOLDER",
+            ) from None
+    return list(files)
 
 
 def _is_file(output: Path, formats: Sequence[str]) -> bool:

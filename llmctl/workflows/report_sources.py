@@ -18,7 +18,7 @@ from llmctl.run.attempts import Attempt, read_attempts
 from llmctl.run.folder import RunFolder
 from llmctl.run.index import find_run
 from llmctl.run.states import ENDED, State
-from llmctl.workflows.far import Fetch, far_path
+from llmctl.workflows.far import Fetch, Moved, far_path
 
 UNFINISHED = frozenset(State) - ENDED
 
@@ -48,6 +48,31 @@ class Source:
         return where.replace(str(self.path), self.far) if self.far else where
 
 
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """How runs are read and judged. Raises UsageError for what contradicts itself."""
+
+    reference: str | None = None
+    """What they are held against: as for `find_source`."""
+    noise: tuple[str, ...] = ()
+    """Further runs of the reference."""
+    profile: str | None = None
+    """In place of that of the run's recipe."""
+    runs: Path | None = None
+    """The folder of the runs."""
+    format_in: str | None = None
+    """The format of the runs' own logs."""
+    moved: Moved = lambda *_: None
+    """Told of what comes from other machines."""
+
+    def __post_init__(self) -> None:
+        if self.noise and self.reference is None:
+            raise UsageError("there is no reference to know the noise of", where="--noise", hint="--compare REF")
+        if self.profile is not None and self.profile not in PROFILES:
+            known = ", ".join(PROFILES)
+            raise UsageError(f"no profile {self.profile!r}", where="--profile", hint=f"there are {known}")
+
+
 def find_source(given: str | None, runs: Path | None, fetch: Fetch) -> Source:
     """What a person means by a run's id, its folder, a log file, or `host:path` for one that lies elsewhere; without
     any the newest run. A file here goes before another machine. Raises UsageError for what is nowhere, NodeError for a
@@ -74,8 +99,9 @@ def find_source(given: str | None, runs: Path | None, fetch: Fetch) -> Source:
     return Source(path=folder.root, report=folder.report, title=folder.run_id)
 
 
-def read_source(source: Source, format_in: str | None = None) -> RunLog:
-    """The log, with what the run's record says of findings and restarts. Raises UsageError when it cannot be read."""
+def read_source(source: Source, asked: Asked | None = None) -> RunLog:
+    """The log, with what the run's record says of findings and restarts; read as is `asked` for the runs, of which a
+    reference is none. Raises UsageError when it cannot be read."""
     manifest = source.manifest
     if manifest.get("state") in UNFINISHED and not any((source.path / name).is_file() for name in IN_FOLDER):
         raise UsageError(
@@ -86,7 +112,7 @@ def read_source(source: Source, format_in: str | None = None) -> RunLog:
         )
     told = tuple(f"{finding['code']}: {finding['title']}" for finding in manifest.get("allowed_findings", ()))
     try:
-        log = read_log(source.path, format_in)
+        log = read_log(source.path, asked.format_in if asked else None)
     except ReportError as error:
         raise UsageError(error.what, where=source.named(error.where), why=error.why, hint=error.hint) from None
     return replace(
@@ -99,9 +125,7 @@ def read_source(source: Source, format_in: str | None = None) -> RunLog:
 
 def judged_by(source: Source, profile: str | None) -> tuple[str, dict[str, float]]:
     """The profile, and the limits of its gates that the run's recipe sets: of `profile`, without it that of the
-    recipe, else seed. Raises UsageError for an unknown one."""
-    if profile is not None and profile not in PROFILES:
-        raise UsageError(f"no profile {profile!r}", where="--profile", hint=f"there are {', '.join(PROFILES)}")
+    recipe, else seed."""
     told = source.manifest.get("judged", {})
     own = told.get("profile", "seed")
     return profile or own, told.get("gates", {}) if profile in (None, own) else {}

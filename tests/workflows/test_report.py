@@ -12,6 +12,7 @@ from llmctl.errors import ExitCode, UsageError
 from llmctl.run.attempts import Attempt, Reason, opened_attempts
 from llmctl.workflows.report import make_report
 from llmctl.workflows.report_files import chosen_formats, chosen_languages, write_report
+from llmctl.workflows.report_sources import Asked
 
 
 def write_run(folder: Path, factor: float = 1.0, count: int = 20, **manifest: object) -> Path:
@@ -38,45 +39,43 @@ def test_the_newest_run_an_id_and_a_folder(tmp_path: Path) -> None:
     old = write_run(runs / "old-20261121-090000-zzzz", 1.5)
     new = write_run(runs / "new-20261121-093000-aaaa", 1.0)
     os.utime(new / "manifest.json", (1, 1))  # the old one was asked about since
-    assert make_report(None, None, runs).folder == new / "report"
-    assert make_report("old", None, runs).folder == old / "report"
-    assert make_report(str(old), None, None).run.points.loss[0] == 4.5
-    made = make_report("old", "new", runs)
+    assert make_report(None, Asked(runs=runs)).folder == new / "report"
+    assert make_report("old", Asked(runs=runs)).folder == old / "report"
+    assert make_report(str(old)).run.points.loss[0] == 4.5
+    made = make_report("old", Asked(reference="new", runs=runs))
     assert made.exit_code is ExitCode.FAILED
     dotted = write_run(runs / "qwen2.5_7b-20261121-093000-kqzt")
-    assert make_report(dotted.name, None, runs).folder == dotted / "report"
+    assert make_report(dotted.name, Asked(runs=runs)).folder == dotted / "report"
     with pytest.raises(UsageError, match="no run"):
-        make_report("nobody", None, runs)
+        make_report("nobody", Asked(runs=runs))
 
 
 def test_findings_that_were_allowed_are_told_in_the_report(tmp_path: Path) -> None:
     found = [{"code": "driver.version.differs", "title": "driver.version differs: 24.1 on node2"}]
     odd, good = write_run(tmp_path / "odd", allowed_findings=found), write_run(tmp_path / "good")
-    made = make_report(str(good), str(odd), None)
+    made = make_report(str(good), Asked(reference=str(odd)))
     paths = write_report(made, formats=("md", "json"), languages=("en", "zh"), output=tmp_path / "out")
     texts = {path.name: path.read_text(encoding="utf-8") for path in paths if path.suffix in (".md", ".json")}
     words = "driver.version.differs: driver.version differs: 24.1 on node2"
     assert f"reference, started in spite of: {words}" in texts["report.md"]
     assert f"启动时被放行的环境差异: {words}" in texts["report_zh.md"]
-    assert json.loads(make_report(str(odd), None, None).json)["runs"][0]["allowed_findings"] == [words]
+    assert json.loads(make_report(str(odd)).json)["runs"][0]["allowed_findings"] == [words]
     assert json.loads(texts["report.json"])["runs"][0]["allowed_findings"] == []
 
 
 def test_without_compare_the_reference_of_the_recipe_is_only_told(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "r", reference="/somewhere/ref.log")
-    made = make_report(str(folder), None, None)
-    assert (made.suggested, made.comparison, made.exit_code, made.verdict) == (
-        "/somewhere/ref.log",
-        None,
-        ExitCode.OK,
-        "",
+    made = make_report(str(folder))
+    assert (made.suggested, made.comparison, made.exit_code) == ("/somewhere/ref.log", None, ExitCode.OK)
+    assert made.shown("en")[-1] == (
+        "not compared; the recipe names a reference: llmctl report --compare /somewhere/ref.log"
     )
-    assert make_report(str(folder), str(folder), None).suggested is None
+    assert make_report(str(folder), Asked(reference=str(folder))).suggested is None
 
 
 def test_files_of_two_languages_in_a_folder(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "运行 'a'")
-    made = make_report(str(folder), str(folder), None)
+    made = make_report(str(folder), Asked(reference=str(folder)))
     usual = chosen_formats("", None)
     write_report(made, formats=usual, languages=("en", "zh"), output=None)
     assert {path.name for path in (folder / "report").iterdir()} == {
@@ -100,7 +99,7 @@ def test_files_of_two_languages_in_a_folder(tmp_path: Path) -> None:
     [("x.html", {"x.html"}), ("x.json", {"x.json"}), ("x.csv", {"x.csv"}), ("x.md", {"x.md"})],
 )
 def test_one_file(tmp_path: Path, name: str, files: set[str]) -> None:
-    made = make_report(str(write_run(tmp_path / "r")), None, None)
+    made = make_report(str(write_run(tmp_path / "r")))
     output = tmp_path / "out" / name
     write_report(made, formats=chosen_formats("", output), languages=("en",), output=output)
     assert {path.name for path in output.parent.iterdir()} == files
@@ -108,7 +107,7 @@ def test_one_file(tmp_path: Path, name: str, files: set[str]) -> None:
 
 def test_mistakes(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "r")
-    made = make_report(str(folder), None, None)
+    made = make_report(str(folder))
     with pytest.raises(UsageError, match="two languages"):
         write_report(made, formats=("md",), languages=("en", "zh"), output=tmp_path / "a.md")
     with pytest.raises(UsageError, match="cannot be written"):
@@ -119,10 +118,10 @@ def test_mistakes(tmp_path: Path) -> None:
         chosen_languages("fr")
     for given in ("missing.log", "no/such"):
         with pytest.raises(UsageError, match="no such file"):
-            make_report(given, None, None)
+            make_report(given)
     (tmp_path / "empty.log").write_text("")
     with pytest.raises(UsageError, match="no losses") as error:
-        make_report("empty.log", None, None)
+        make_report("empty.log")
     assert "Megatron" in error.value.why
 
 
@@ -132,7 +131,7 @@ def test_a_report_tells_step_and_reason_of_each_restart(tmp_path: Path) -> None:
     )
     second = Attempt(number=2, started=2, nodes=("a", "c"), from_step=2, automatic=True)
     run = write_run(tmp_path / "run", attempts=opened_attempts([first], second))
-    report = make_report(str(run), None, None)
+    report = make_report(str(run))
     assert json.loads(report.json)["runs"][0]["restarts"] == [
         {"step": 3, "from_step": 2, "reason": "node lost", "node": "b"}
     ]
