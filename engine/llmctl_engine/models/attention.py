@@ -1,0 +1,84 @@
+"""From what a batch tells about padding and packing to the mask that the attention implementation wants."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from llmctl_engine.errors import EngineError
+from llmctl_engine.models.layers import MASKED, bias_dtype, compute_dtype
+from llmctl_engine.models.masks import Mask, additive, alibi_mask, alibi_slopes, packed_segments, visible_keys
+
+
+def assert_supported(config: Any, *, alibi: bool) -> None:
+    """Raises EngineError where the config asks for an attention that cannot do what the model needs."""
+    implementation = config._attn_implementation
+    if alibi and implementation not in (None, *MASKED):
+        raise EngineError(
+            f"{implementation} has no place for the bias of ALiBi",
+            hint=f"load the model with attn_implementation {' or '.join(MASKED)}",
+        )
+
+
+def mask_for(
+    config: Any,
+    hidden: torch.Tensor,
+    past: int,
+    *,
+    attention_mask: torch.Tensor | None,
+    position_ids: torch.Tensor | None,
+    seq_idx: torch.Tensor | None,
+    alibi: bool,
+) -> Mask | torch.Tensor | None:
+    """The mask for the layers, None for plain causal order; for flash kernels the attention mask itself. A mask of 3
+    or 4 dimensions is taken as it stands: True or 0 where a key is seen. Raises EngineError as `assert_supported`."""
+    assert_supported(config, alibi=alibi)
+    implementation = config._attn_implementation
+    if implementation not in MASKED:
+        return flash_mask(attention_mask)
+    queries = hidden.shape[1]
+    visible: torch.Tensor | None
+    if attention_mask is not None and attention_mask.dim() > 2:
+        visible = ready_made(attention_mask)
+    else:
+        segments = text_segments(attention_mask, position_ids, seq_idx, past)
+        visible = visible_keys(
+            queries, past, hidden.device, attention_mask=attention_mask, segments=segments, padding_sees=not alibi
+        )
+    if alibi:
+        slopes = alibi_slopes(config.num_attention_heads).to(hidden.device)
+        return alibi_mask(visible, slopes, queries, past, bias_dtype(hidden, implementation))
+    return finished(visible, hidden, past, implementation)
+
+
+def text_segments(
+    attention_mask: torch.Tensor | None, position_ids: torch.Tensor | None, seq_idx: torch.Tensor | None, past: int
+) -> torch.Tensor | None:
+    """The packed texts of a batch, None where each row is one. As transformers has it, positions that start again mean
+    packing only where there is neither attention mask nor cache."""
+    if past:
+        return None
+    return packed_segments(position_ids if attention_mask is None else None, seq_idx)
+
+
+def ready_made(mask: torch.Tensor) -> torch.Tensor:
+    """True where a mask of 3 or 4 dimensions, boolean or additive, lets a key be seen."""
+    whole = mask if mask.dim() == 4 else mask[:, None]
+    return whole if whole.dtype == torch.bool else whole == 0
+
+
+def finished(visible: torch.Tensor | None, hidden: torch.Tensor, past: int, implementation: str) -> Mask | None:
+    """The additive mask; sdpa knows plain causal order by itself, a single new token sees all."""
+    queries = hidden.shape[1]
+    if visible is None:
+        if implementation == "sdpa" or queries == 1:
+            return None
+        key = torch.arange(past + queries, device=hidden.device)
+        visible = (key[None, :] <= key[past:, None])[None, None]
+    return additive(visible, compute_dtype(hidden))
+
+
+def flash_mask(attention_mask: torch.Tensor | None) -> torch.Tensor | None:
+    """Flash kernels take padding of 0 and 1; packed texts they learn from positions or sequence lengths."""
+    return None if attention_mask is None or bool(attention_mask.all()) else attention_mask

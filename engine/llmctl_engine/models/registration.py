@@ -1,0 +1,48 @@
+"""What transformers' Auto classes are told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, LlamaConfig
+
+from llmctl_engine.models.baichuan import BaichuanConfig, BaichuanForCausalLM, BaichuanModel
+from llmctl_engine.models.yuan import YuanConfig, YuanForCausalLM, YuanModel
+
+FAMILIES = (
+    (BaichuanConfig, BaichuanModel, BaichuanForCausalLM),
+    (YuanConfig, YuanModel, YuanForCausalLM),
+)
+
+
+class LlamaFolder:
+    """Reads a config.json that says `llama`. Yuan's own training code writes that too; the architecture tells."""
+
+    model_type = "llama"
+
+    def __new__(cls, **values: Any) -> Any:
+        """The config that the values describe."""
+        chosen = _llama_or_yuan(values)
+        return chosen(**{key: value for key, value in values.items() if key != "model_type"})
+
+    @staticmethod
+    def from_dict(values: dict[str, Any], **more: Any) -> Any:
+        """The same, as configs have it."""
+        chosen = _llama_or_yuan(values)
+        if chosen is YuanConfig:
+            values = values | {"model_type": YuanConfig.model_type}
+        return chosen.from_dict(values, **more)
+
+
+def register() -> None:
+    """Make the Auto classes load folders of the project's families. May be called again."""
+    for config, model, language_model in FAMILIES:
+        AutoConfig.register(config.model_type, config, exist_ok=True)
+        AutoModel.register(config, model, exist_ok=True)
+        AutoModelForCausalLM.register(config, language_model, exist_ok=True)
+    AutoConfig.register(LlamaFolder.model_type, LlamaFolder, exist_ok=True)
+
+
+def _llama_or_yuan(values: dict[str, Any]) -> Any:
+    yuan = YuanForCausalLM.__name__ in (values.get("architectures") or ())
+    return YuanConfig if yuan else LlamaConfig
