@@ -14,6 +14,7 @@ from llmctl_reports.explaining import explain
 from llmctl_reports.profiles import Verdict
 from llmctl_reports.readers import read_log
 from llmctl_reports.readers.common import seconds_of
+from llmctl_reports.readers.source import PIECE
 from llmctl_reports.tables import points_csv
 from llmctl_reports.values import BROKEN, DUPLICATE, NON_FINITE, NOT_LOGGED, SKIPPED, SUPERSEDED, Final, RunLog
 from llmctl_reports.verdict import compare
@@ -153,6 +154,41 @@ def test_a_folder_with_its_results_alone(tmp_path: Path) -> None:
     (tmp_path / "all_results.json").write_text(ENDS["file"][:-1])
     with pytest.raises(ReportError, match="no whole JSON"):
         read_log(tmp_path)
+
+
+ENGINE = (
+    "[2023-04-18 01:46:53,259] [INFO] [loss_scaler.py:181:update_scale] [deepspeed] OVERFLOW! Rank 0 Skipping step.\n"
+    "[2023-04-18 01:47:08,966] [INFO] [logging.py:96:log_dist] [Rank 0] step={0}, skipped={1}, lr=[{2}, 1e-9], "
+    "mom=[(0.9, 0.95), (0.9, 0.95)]\n"
+    "[2023-04-18 01:47:08,966] [INFO] [timer.py:199:stop] epoch=0/micro_step={0}/global_step={0}, "
+    "RunningAvgSamplesPerSec={3}, CurrSamplesPerSec=1.5, MemAllocated=2.46GB, MaxMemAllocated=8.5GB\n"
+)
+
+
+def test_the_lines_of_deepspeed_alone_hold_no_loss(tmp_path: Path) -> None:
+    text = ENGINE.format(10, 4, 9.5e-6, 170.5) + ENGINE.format(20, 6, 9.25e-6, 171.5)
+    for old, new in (("", ""), ("[Rank 0] step", "rank:0 step"), ("epoch=0/micro_step=20/global_step=20, ", "0/20, ")):
+        log = made(tmp_path, text.replace(old, new))
+        assert (log.format, len(log.points), log.dropped) == ("DeepSpeed", 0, {SKIPPED: 6})
+        assert log.final == Final(train_samples_per_second=171.5)
+        assert log.notes == ("DeepSpeed's own lines, up to step 20, hold no loss",)
+        assert compare(log, log).verdict is Verdict.INCONCLUSIVE
+    with pytest.raises(ReportError) as error:
+        made(tmp_path, "".join(line for line in text.splitlines(True) if "SamplesPerSec" not in line))
+    assert "hold no loss" in error.value.why
+
+
+def test_the_lines_of_deepspeed_add_to_the_losses_beside_them(tmp_path: Path) -> None:
+    text = "".join(
+        ENGINE.format(n, 1, n / 1000, 20 + n) + f"{{'loss': {3 - n / 10}, 'step': {n}}}\n" for n in (1, 2, 3)
+    )
+    log = made(tmp_path, "x\n" * PIECE + ENGINE.format(9, 0, 1, 1) + "x\n" * PIECE + text)
+    assert points(log) == [(1, 2.9), (2, 2.8), (3, 2.7)]
+    assert (column(log, "learning_rate"), log.final.train_samples_per_second) == ([0.001, 0.002, 0.003], 23)
+    assert log.dropped == {SKIPPED: 1}
+    end = "{'train_runtime': 1, 'train_samples_per_second': 7, 'train_loss': 2}"
+    own = made(tmp_path, text.replace("}", ", 'learning_rate': 0.5}") + end)
+    assert (column(own, "learning_rate"), own.final.train_samples_per_second) == ([0.5, 0.5, 0.5], 7)
 
 
 def test_trainer_state(tmp_path: Path) -> None:

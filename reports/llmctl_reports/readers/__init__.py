@@ -9,6 +9,7 @@ from typing import Protocol
 from llmctl_reports.errors import ReportError
 from llmctl_reports.readers import (
     columns,
+    deepspeed,
     golden,
     hf_stdout,
     megatron,
@@ -46,8 +47,12 @@ READERS: dict[str, Reader] = {
     **{pattern.name: pattern for pattern in PATTERNS},
     "table": columns,
     "all_results.json": results,
+    "DeepSpeed": deepspeed,
 }
 """In the order in which they are tried."""
+
+WITHOUT_LOSSES = {"all_results.json", "DeepSpeed"}
+"""What alone makes no curve: the losses may come later in the file, in another format."""
 
 IN_FOLDER = (
     "output/steps.jsonl",
@@ -77,12 +82,15 @@ def read_log(path: Path, format_in: str | None = None, segment: int | None = Non
     for name in likely:
         log = READERS[name].read(source)
         if len(log.points):
+            if "DeepSpeed" in likely and deepspeed.lacks(log):
+                log = deepspeed.with_engine_lines(log, deepspeed.engine_lines(source))
             return chosen(log, segment)
         logs.append(log)
     for log in logs:
         if log.final != Final() and not log.dropped.get(NON_FINITE):
-            return replace(log, notes=(*log.notes, "this log holds no losses, only the metrics of its end"))
-    dropped = "; ".join(f"{count} x {reason}" for log in logs for reason, count in log.dropped.items())
+            return replace(log, notes=log.notes or ("this log holds no losses, only the metrics of its end",))
+    told = [f"{count} x {reason}" for log in logs for reason, count in log.dropped.items()]
+    dropped = "; ".join([*told, *(note for log in logs for note in log.notes)])
     raise ReportError(
         "no losses in this file",
         where=str(source.path),
@@ -101,12 +109,14 @@ def _nearest(source: Source) -> str:
 
 
 def _likely(source: Source) -> list[str]:
-    """The formats of the first lines that have any."""
+    """The formats of the first lines that have any with losses, else of all lines."""
+    found: dict[str, None] = {}
     for piece in source.pieces():
         head = piece.decode("utf-8", errors="replace")
-        if found := [name for name, reader in READERS.items() if reader.sniff(head)]:
-            return found
-    return []
+        found |= dict.fromkeys(name for name, reader in READERS.items() if reader.sniff(head))
+        if found.keys() - WITHOUT_LOSSES:
+            break
+    return sorted(found, key=list(READERS).index)
 
 
 def locate(path: Path) -> Path:

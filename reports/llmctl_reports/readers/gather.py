@@ -119,19 +119,31 @@ class Gathering:
             return self._steps[-1]
         return self._steps[self._kept[-1].stop - 1] if self._kept else -math.inf
 
+    def value(self, step: int, name: str) -> float | None:
+        """One of EXTRAS at a step; None where that step does not count, or lacks it."""
+        place, column = self._place(step), self._extras.get(name)
+        if place is None or column is None or place >= len(column) or math.isnan(column[place]):
+            return None
+        return column[place]
+
     def _has(self, step: int, loss: float) -> bool:
         """Whether what counts has this very point."""
+        place = self._place(step)
+        if place is None:
+            return False
+        old = self._losses[place]
+        return old == loss or (math.isnan(old) and math.isnan(loss))
+
+    def _place(self, step: int) -> int | None:
+        """Where a step lies that counts."""
         piece = slice(self._starts[-1], len(self._steps))
         if piece.start == piece.stop or step < self._steps[piece.start]:
             number = bisect_right(self._kept, step, key=lambda kept: self._steps[kept.start])
             if not number:
-                return False
+                return None
             piece = self._kept[number - 1]
         place = bisect_left(self._steps, step, piece.start, piece.stop)
-        if place == piece.stop or self._steps[place] != step:
-            return False
-        old = self._losses[place]
-        return old == loss or (math.isnan(old) and math.isnan(loss))
+        return place if place < piece.stop and self._steps[place] == step else None
 
     def _forget_last(self) -> None:
         last = len(self._steps) - 1

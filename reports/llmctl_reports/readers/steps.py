@@ -20,6 +20,8 @@ def read(source: Source) -> RunLog:
     """All steps. A `run` record that resumes at step N ends what was done after N before it."""
     found = Gathering()
     meta, final = Meta(), Final()
+    before: int = 0
+    seen: float | None = 0.0
     for line in source.lines():
         try:
             values = parsed(line)
@@ -29,11 +31,17 @@ def read(source: Source) -> RunLog:
         kind = values.get("record") if isinstance(values, dict) else None
         if kind == "run":
             meta, final = _meta(values), Final()
-            found.go_back(whole(values.get("resumed_from_step")) or 0)
+            before = whole(values.get("resumed_from_step")) or 0
+            found.go_back(before)
+            seen = found.value(before, "tokens_seen") if before else 0.0
         elif kind == "end":
             final = final_of(values)
         elif kind == "step" and (step := whole(values.get("step"))) is not None:
-            _add(found, step, values)
+            # With their padding, as other trainers count them; after a lost line nobody knows how many there were.
+            padded = finite(values.get("padded_tokens")) if step == before + 1 else None
+            seen = seen + padded if seen is not None and padded is not None else None
+            before = step
+            _add(found, step, values, seen)
         else:
             found.dropped[BROKEN] += 1
     return RunLog(
@@ -46,7 +54,7 @@ def read(source: Source) -> RunLog:
     )
 
 
-def _add(found: Gathering, step: int, values: Mapping[str, Any]) -> None:
+def _add(found: Gathering, step: int, values: Mapping[str, Any], seen: float | None) -> None:
     found.add(
         step,
         number(values.get("loss")),
@@ -55,6 +63,7 @@ def _add(found: Gathering, step: int, values: Mapping[str, Any]) -> None:
         grad_norm=finite(values.get("grad_norm")),
         seconds=finite(values.get("step_seconds")),
         tokens=finite(values.get("tokens")),
+        tokens_seen=seen,
     )
 
 
