@@ -41,6 +41,9 @@ def report(
     ),
     noise: list[str] = typer.Option([], "--noise", metavar="REF2", help="A further run of the reference; repeatable."),
     format_in: str | None = typer.Option(None, "--format-in", metavar="NAME", help="The format of the run's log."),
+    segment: int | None = typer.Option(
+        None, "--segment", metavar="N", min=1, help="The Nth start in a run's log that holds several."
+    ),
     watch: bool = typer.Option(False, "--watch", "-w", help="Again whenever the log has grown, until the run ends."),
     explain: bool = typer.Option(False, "--explain", help="Tell how the logs were read; write nothing."),
     check_table: Path | None = typer.Option(
@@ -61,7 +64,9 @@ def report(
         _check_table(check_table, per_device)
         return
     wanted, languages = chosen_formats(formats, output), chosen_languages(lang)
-    asked = Asked(reference=compare, noise=tuple(noise), profile=profile, runs=runs, format_in=format_in)
+    asked = Asked(
+        reference=compare, noise=tuple(noise), profile=profile, runs=runs, format_in=format_in, segment=segment
+    )
     made = _watched(given or [], asked, languages[0]) if watch else _made(given or [], asked)
     if made is None:
         return

@@ -59,8 +59,8 @@ def _told(glances: Iterator[Glance], lang: str) -> Iterator[Glance]:
 def _parts(glance: Glance, lang: str) -> list[Table | str]:
     if glance.report is None:
         return [f"waiting: {glance.waiting}"]
-    points = glance.report.run.points
-    head = f"{glance.report.title}: step {points.step[-1]}, loss {points.loss[-1]:.4f}"
+    points, title = glance.report.run.points, glance.report.title
+    head = f"{title}: step {points.step[-1]}, loss {points.loss[-1]:.4f}" if len(points) else f"{title}: no step yet"
     return [head, *glance.report.shown(lang)]
 
 

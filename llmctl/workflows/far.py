@@ -96,7 +96,8 @@ class _Found:
 def _fetch(transport: SshTransport, far: FarPath, folder: Path, moved: Moved) -> Path:
     found = _look(transport, far)
     logs = [name for name in IN_FOLDER if name in found.sizes] if found.file is None else []
-    sizes = {name: size for name, size in found.sizes.items() if name not in logs[1:]}
+    spare = {name for name in logs[1:] if PurePosixPath(name).name not in RESULTS}
+    sizes = {name: size for name, size in found.sizes.items() if name not in spare}
     total = sum(sizes.values())
     if total > MOST:
         raise UsageError(

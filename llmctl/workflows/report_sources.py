@@ -62,6 +62,8 @@ class Asked:
     """The folder of the runs."""
     format_in: str | None = None
     """The format of the runs' own logs."""
+    segment: int | None = None
+    """Which part of the runs' own logs, where these hold several starts; from 1."""
     moved: Moved = lambda *_: None
     """Told of what comes from other machines."""
 
@@ -112,7 +114,7 @@ def read_source(source: Source, asked: Asked | None = None) -> RunLog:
         )
     told = tuple(f"{finding['code']}: {finding['title']}" for finding in manifest.get("allowed_findings", ()))
     try:
-        log = read_log(source.path, asked.format_in if asked else None)
+        log = read_log(source.path, asked.format_in, asked.segment) if asked else read_log(source.path)
     except ReportError as error:
         raise UsageError(error.what, where=source.named(error.where), why=error.why, hint=error.hint) from None
     return replace(
