@@ -1,5 +1,5 @@
-"""Which points of two logs belong together: by optimizer step, else by samples or tokens, and by blocks where one log
-has coarser points."""
+"""Which points of two logs belong together: by optimizer step, else by samples, else by tokens, and by blocks where one
+log has coarser points."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import math
 from dataclasses import dataclass, fields
 
 import numpy as np
-from numpy.typing import NDArray
 
-from llmctl_reports.values import Column, RunLog
+from llmctl_reports.alignment_key import chosen_key
+from llmctl_reports.steps_axis import Series
+from llmctl_reports.tokens_axis import common_blocks, stretches
+from llmctl_reports.values import Column, Places, RunLog
 
 COMPARED = ("global_batch", "world_size", "model", "stage", "method", "precision", "learning_rate", "scheduler", "seed")
-
-Places = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,20 +34,64 @@ class Alignment:
     """Steps between two points of the log."""
     window_right: int
     window: int
-    """What one common point stands for, in units of the key; the finer log is averaged over it."""
+    """What one common point stands for, in units of the key, by tokens the usual one; the finer log is averaged over
+    it."""
     differences: dict[str, tuple[str, str]]
     """What both logs tell about their runs, differently: name to (left, right)."""
     notes: tuple[str, ...] = ()
+    from_first_step: bool = False
+    """Whether the first common point is the first step of both alone, which only weights and data decide."""
     grad_norms: tuple[Column, Column] | None = None
     """Of the common points, NaN where one is not logged; None where a log has none or its points were averaged."""
+
+
+@dataclass(frozen=True, eq=False)
+class Common:
+    """Common points before anything is said about their logs; the names are those of Alignment."""
+
+    places: Places
+    steps: Places
+    left: Column
+    right: Column
+    only_left: int
+    only_right: int
+    window: int
+    from_first_step: bool
+    rows: tuple[Places, Places] | None
+    """The rows of the points in both logs; None where points were averaged."""
 
 
 def align(left: RunLog, right: RunLog) -> Alignment:
     """The common points. A logged loss is the mean over the steps since the point before; where one log has every
     k-th step, the mean of the finer one's k losses is held against it. Nothing is interpolated."""
-    key, unit_left, unit_right, why = _key(left, right)
+    key, unit_left, unit_right, why = chosen_key(left, right)
+    match key:
+        case None:
+            found = _nothing(left, right)
+        case "tokens":
+            found = _by_tokens(left, right)
+        case _:
+            found = _by_steps(left, right, unit_left, unit_right)
     notes = [f"run: {note}" for note in left.notes] + [f"reference: {note}" for note in right.notes]
-    notes += [why] if why else []
+    return Alignment(
+        key=key,
+        places=found.places,
+        steps=found.steps,
+        left=found.left,
+        right=found.right,
+        only_left=found.only_left,
+        only_right=found.only_right,
+        window_left=left.window,
+        window_right=right.window,
+        window=found.window,
+        from_first_step=found.from_first_step,
+        differences=differences(left, right),
+        notes=(*notes, *([why] if why else [])),
+        grad_norms=_norms(left, right, found.rows),
+    )
+
+
+def _by_steps(left: RunLog, right: RunLog, unit_left: int, unit_right: int) -> Common:
     window_left, window_right = left.window * unit_left, right.window * unit_right
     window = math.lcm(window_left, window_right)
     as_logged = window_left == window == window_right
@@ -60,26 +104,50 @@ def align(left: RunLog, right: RunLog) -> Alignment:
     elif not as_logged:
         here, there = here.regular(window), there.regular(window)
     common, one, other = np.intersect1d(here.places, there.places, assume_unique=True, return_indices=True)
-    if key is None:
-        common, one, other = common[:0], one[:0], other[:0]
-    norms = (left.points.grad_norm, right.points.grad_norm)
-    return Alignment(
-        key=key,
+    return Common(
         places=common,
         steps=common // unit_left,
         left=here.losses[one],
         right=there.losses[other],
         only_left=here.places.size - common.size,
         only_right=there.places.size - common.size,
-        window_left=left.window,
-        window_right=right.window,
         window=window,
-        differences=differences(left, right),
-        notes=tuple(notes),
-        grad_norms=(norms[0][one], norms[1][other])
-        if as_logged and norms[0] is not None and norms[1] is not None
-        else None,
+        from_first_step=bool(common.size and common[0] <= min(unit_left, unit_right)),
+        rows=(one, other) if as_logged else None,
     )
+
+
+def _by_tokens(left: RunLog, right: RunLog) -> Common:
+    here, there = stretches(left.points, left.window), stretches(right.points, right.window)
+    blocks = common_blocks(here, there)
+    rows = (here.rows[blocks.left_points[1] - 1], there.rows[blocks.right_points[1] - 1])
+    steps = (left.points.step[rows[0]], right.points.step[rows[1]])
+    return Common(
+        places=blocks.places,
+        steps=steps[0],
+        left=blocks.left,
+        right=blocks.right,
+        only_left=len(left.points) - _covered(blocks.left_points),
+        only_right=len(right.points) - _covered(blocks.right_points),
+        window=blocks.width,
+        from_first_step=bool(steps[0].size and max(steps[0][0], steps[1][0]) <= 1),
+        rows=rows if blocks.single else None,
+    )
+
+
+def _covered(points: tuple[Places, Places]) -> int:
+    first, last = points
+    return int((last - first).sum())
+
+
+def _nothing(left: RunLog, right: RunLog) -> Common:
+    none = np.empty(0, dtype=np.int64)
+    return Common(none, none, np.empty(0), np.empty(0), len(left.points), len(right.points), 1, False, None)
+
+
+def _norms(left: RunLog, right: RunLog, rows: tuple[Places, Places] | None) -> tuple[Column, Column] | None:
+    one, other = left.points.grad_norm, right.points.grad_norm
+    return (one[rows[0]], other[rows[1]]) if rows is not None and one is not None and other is not None else None
 
 
 def differences(left: RunLog, right: RunLog) -> dict[str, tuple[str, str]]:
@@ -90,52 +158,3 @@ def differences(left: RunLog, right: RunLog) -> dict[str, tuple[str, str]]:
         if field.name in COMPARED and None not in (here, there) and here != there:
             found[field.name] = (str(here), str(there))
     return found
-
-
-@dataclass(frozen=True, eq=False)
-class Series:
-    """Losses by place; each stands for `window` units up to its place."""
-
-    places: Places
-    losses: Column
-    window: int
-
-    def spans(self) -> tuple[Places, Places]:
-        """(place, width) of each point; after a gap a point still stands for one window only."""
-        return self.places, np.minimum(np.diff(self.places, prepend=0), self.window)
-
-    def regular(self, window: int) -> Series:
-        """Means over every `window` units from the start."""
-        ends = np.arange(window, (self.places[-1] if self.places.size else 0) + 1, window, dtype=np.int64)
-        return self.means(ends, np.full_like(ends, window))
-
-    def means(self, ends: Places, widths: Places) -> Series:
-        """Means over whole blocks that end at `ends`; a block with a missing point gives none."""
-        losses = np.full(ends.size, math.nan)
-        for rest in np.unique(ends % self.window):
-            mine = np.flatnonzero(self.places % self.window == rest)
-            asked = np.flatnonzero((ends % self.window == rest) & (widths % self.window == 0))
-            places = self.places[mine]
-            first = np.searchsorted(places, ends[asked] - widths[asked], side="right")
-            last = np.searchsorted(places, ends[asked], side="right")
-            whole = (last - first == widths[asked] // self.window) & (last > first)
-            bounds = np.stack([first[whole], last[whole]], axis=1).ravel()
-            if bounds.size:
-                # The zero at the end lets a block reach to the last point.
-                sums = np.add.reduceat(np.append(self.losses[mine], 0.0), bounds)[::2]
-                losses[asked[whole]] = sums / (last - first)[whole]
-        kept = ~np.isnan(losses)
-        return Series(ends[kept], losses[kept], self.window)
-
-
-def _key(left: RunLog, right: RunLog) -> tuple[str | None, int, int, str]:
-    """(key, units of a step on the left, on the right, what the reader must know)."""
-    here, there = left.meta.global_batch, right.meta.global_batch
-    if here is None or there is None:
-        unknown = " and ".join(name for name, known in (("the run", here), ("the reference", there)) if known is None)
-        return "step", 1, 1, f"the global batch of {unknown} is not in the log: taken to be equal"
-    if here == there:
-        return "step", 1, 1, ""
-    if not (left.meta.varying_batch or right.meta.varying_batch):
-        return "samples", here, there, f"the global batches differ ({here} and {there}): compared at equal samples"
-    return None, 1, 1, f"the global batches differ ({here} and {there}) and change within a log: nothing to align by"

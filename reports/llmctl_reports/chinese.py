@@ -37,6 +37,14 @@ PHRASES = {
     "the global batch of the run and the reference is not in the log: taken to be equal": (
         "两份日志中都没有全局批大小：视为相同"
     ),
+    "the global batch of the run is not in the log, the tokens of a step differ: compared at equal tokens": (
+        "本次训练的日志中没有全局批大小，且每步token数不同：按相同token数对比"
+    ),
+    "the global batch of the reference is not in the log, the tokens of a step differ: compared at equal tokens": (
+        "参考的日志中没有全局批大小，且每步token数不同：按相同token数对比"
+    ),
+    "the global batch of the run and the reference is not in the log, the tokens of a step differ: compared at equal "
+    "tokens": "两份日志中都没有全局批大小，且每步token数不同：按相同token数对比",
     "the global batch changes within this log": "该日志中全局批大小有变化",
 }
 PATTERNS = (
@@ -44,6 +52,7 @@ PATTERNS = (
         r"(\d+) segments: where a step was done twice, the later segment counts \(--segment N takes one alone\)",
         r"共\1段：重复执行的步以后一段为准（--segment N只取其中一段）",
     ),
+    (r"DeepSpeed's own lines, up to step (\d+), hold no loss", r"DeepSpeed自身的日志行（至第\1步）不含loss"),
     (r"segment (\d+) of (\d+)", r"第\1段，共\2段"),
     (r"step times without the first (\d+) steps", r"单步时间（不含前\1步）"),
     (r"mean absolute error where the reference is below ([\d.]+)", r"参考loss低于\1处的平均绝对误差"),
@@ -51,10 +60,6 @@ PATTERNS = (
     (
         r"the global batches differ \((\d+) and (\d+)\): compared at equal samples",
         r"全局批大小不同（\1与\2）：按相同样本数对比",
-    ),
-    (
-        r"the global batch of (.+) is not in the log, the tokens of a step differ: compared at equal tokens",
-        r"\1的日志中没有全局批大小，且每步token数不同：按相同token数对比",
     ),
     (
         r"the global batches differ \((\d+) and (\d+)\) and change within a log: compared at equal tokens",

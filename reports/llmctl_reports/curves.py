@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
-from numpy.typing import NDArray
 
 from llmctl_reports.alignment import Alignment
 from llmctl_reports.profiles import MEAN_LIMIT
 from llmctl_reports.statistics import relative_errors
 from llmctl_reports.throughput import WARM_UP
-from llmctl_reports.values import Column, RunLog
+from llmctl_reports.tokens_axis import tokens_seen
+from llmctl_reports.values import Column, Places, RunLog
 from llmctl_reports.verdict import Comparison
 from llmctl_reports.words import WORDS
 
@@ -22,8 +22,6 @@ MANY_POINTS = 200
 SCREEN_POINTS = 20_000
 """What a curve has at most on a page; of more points the smallest and the largest of each bucket are kept."""
 HUGE = 1e100
-
-Places = NDArray[np.int64]
 
 
 class Kind(StrEnum):
@@ -142,6 +140,11 @@ def _seconds(logs: list[tuple[str, RunLog]], found: Alignment | None, say: Mappi
     return replace(made, curves=tuple(curves), notes=(say["warm_up"].format(WARM_UP),))
 
 
+def _after_warm_up(log: RunLog) -> Places:
+    steps = log.points.step
+    return steps[steps >= steps[:1] + WARM_UP][:1]
+
+
 def _column(
     name: str, columns: list[tuple[str, RunLog, Column | None]], found: Alignment | None, say: Mapping[str, str]
 ) -> Chart:
@@ -156,9 +159,9 @@ def _column(
 
 
 def _drawable(curves: Sequence[Curve]) -> Iterator[Curve]:
-    """Curves that are not empty, without values that no axis could hold."""
+    """Curves that are not empty, without what no axis could hold."""
     for curve in curves:
-        kept = np.abs(curve.y) < HUGE
+        kept = (np.abs(curve.y) < HUGE) & (curve.x >= 0)
         if kept.any():
             yield curve if kept.all() else replace(curve, x=curve.x[kept], y=curve.y[kept])
 
@@ -187,10 +190,14 @@ def _finished(chart: Chart, say: Mapping[str, str]) -> Chart:
 
 
 def _place(log: RunLog, found: Alignment | None, steps: Places) -> Places:
-    """Where steps lie on the axis that two logs have in common."""
-    by_samples = found is not None and found.key == "samples"
-    return steps * (log.meta.global_batch or 1) if by_samples else steps
+    """Where logged steps lie on the axis that two logs have in common; -1 for one without a count of tokens."""
+    key = found.key if found is not None else None
+    if key == "samples":
+        return steps * (log.meta.global_batch or 1)
+    if key == "tokens" and (seen := tokens_seen(log.points)) is not None:
+        return np.nan_to_num(seen[np.searchsorted(log.points.step, steps)], nan=-1).astype(np.int64)
+    return steps
 
 
 def _axis(found: Alignment | None, say: Mapping[str, str]) -> str:
-    return say["axis_samples" if found is not None and found.key == "samples" else "axis_step"]
+    return say[f"axis_{found.key}" if found is not None and found.key else "axis_step"]

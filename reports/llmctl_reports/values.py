@@ -18,6 +18,7 @@ NOT_LOGGED = "loss of 0 that was not measured"
 
 
 Column = NDArray[np.float64]
+Places = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -44,6 +44,7 @@ WORDS = {
         "window": "steps per point",
         "axis_step": "step",
         "axis_samples": "samples",
+        "axis_tokens": "tokens",
         "axis_loss": "loss",
         "axis_errors": "relative error (%)",
         "axis_seconds": "seconds",
@@ -94,6 +95,7 @@ WORDS = {
         "window": "每点步数",
         "axis_step": "步",
         "axis_samples": "样本数",
+        "axis_tokens": "token数",
         "axis_loss": "loss",
         "axis_errors": "相对误差 (%)",
         "axis_seconds": "秒",
@@ -164,7 +166,10 @@ REASONS = {
     },
 }
 
-KEYS = {"en": {"step": "steps", "samples": "samples"}, "zh": {"step": "步", "samples": "样本"}}
+KEYS = {
+    "en": {"step": "steps", "samples": "samples", "tokens": "tokens"},
+    "zh": {"step": "步", "samples": "样本", "tokens": "token"},
+}
 
 
 def verdict_line(comparison: Comparison) -> str:
