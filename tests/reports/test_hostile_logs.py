@@ -130,6 +130,15 @@ def test_what_once_crashed_a_reader(what: str) -> None:
     check(FOUND[what])
 
 
+def test_a_damaged_number_is_none() -> None:
+    damaged = [
+        MEGATRON.format(n=1, loss=12).replace("1.200000E+01", each) for each in ("1.,E+01", "1,2", "1.2.3", "--1")
+    ]
+    for line in damaged:
+        log = read("\n".join([line, *lines_of(MEGATRON)[1:]]))
+        assert (len(log.points), log.dropped) == (29, {NON_FINITE: 1})
+
+
 def test_the_corpus_of_the_fuzzer() -> None:
     """Every file that reached something new, by all readers."""
     assert sum(check(path.read_bytes()) for path in sorted(CORPUS.iterdir())) > 50

@@ -13,6 +13,7 @@ import numpy as np
 
 from llmctl_reports.values import Column, Final
 
+THOUSANDS = re.compile(r"\s*[-+]?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]{1,3})?\s*")
 ELAPSED = re.compile(r"(?:(\d{1,9}) days?, )?(\d{1,9}):(\d{1,2}):(\d{1,2}(?:\.\d{1,9})?)")
 
 
@@ -35,10 +36,7 @@ def number(value: Any) -> float | None:
     except (TypeError, ValueError):
         pass
     text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-    try:
-        return float(text.strip().replace(",", ""))
-    except ValueError:
-        return None
+    return float(text.replace(",", "")) if THOUSANDS.fullmatch(text) else None
 
 
 def floats(values: Sequence[bytes | None]) -> Column:
