@@ -28,6 +28,7 @@ COMMAND_MODULES = (
     "lifecycle",
     "report",
     "diff",
+    "rerun",
     "recipes",
     "hosts",
     "nodes",

@@ -69,10 +69,11 @@ class Difference:
 
 
 def differences(left: Told, right: Told) -> list[Difference]:
-    """Every value that both could tell and that is not the same. A fact that only one run read says nothing; a key of
-    the recipe that only one has does, when both recipes are whole."""
+    """Every value that both could tell and that is not the same. A fact or digest that only one run read says nothing;
+    a key of the recipe that only one has does, when both recipes are whole."""
     here, there = _flat(left), _flat(right)
     alone = left.facts.keys() ^ right.facts.keys()
+    alone |= {f"digests.{kind}" for kind in left.digests.keys() ^ right.digests.keys()}
     if not (left.whole and right.whole):
         alone |= here.keys() ^ there.keys()
     found = [

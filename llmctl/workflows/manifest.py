@@ -16,6 +16,7 @@ from llmctl.launch.supervised import Job
 from llmctl.recipe.hosts import Node
 from llmctl.run import index
 from llmctl.run.folder import RunFolder
+from llmctl.run.inputs import dataset_files, make_tree
 from llmctl.run.states import State
 from llmctl.workflows.leases import wanted as leased_devices
 
@@ -54,11 +55,20 @@ def first_manifest(draft: Draft, job: Job, *, sets: Sequence[str], allowed: Sequ
         "seed": recipe.train.seed,
         "judged": draft.loaded.recipe.report.model_dump(include={"profile", "gates"}),
         "reference": str(draft.inputs.reference) if draft.inputs.reference else None,
-        "digests": {kind: tree.digest for kind, tree in draft.inputs.staged.items()},
+        "digests": digests_of(draft),
         "commands": [asdict(command) for command in draft.commands],
         "allowed_findings": [{"code": finding.code, "title": finding.title} for finding in allowed],
         "output": f"{job.nodes[0]}:{draft.plan.paths.run_dir}/output",
     }
+
+
+def digests_of(draft: Draft) -> dict[str, str]:
+    """What a run reads, by kind: all that is staged, and the data of a run on this machine, which stages nothing."""
+    recipe, inputs = draft.loaded.recipe, draft.inputs
+    found = {kind: tree.digest for kind, tree in inputs.staged.items()}
+    if recipe.launch.backend == "local" and inputs.data_dir:
+        found["data"] = make_tree(dataset_files(recipe, Path(inputs.data_dir))).digest
+    return found
 
 
 def login_of(recipe: Recipe) -> dict[str, Any]:

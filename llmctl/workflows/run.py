@@ -50,6 +50,8 @@ class RunRequest:
     """In place of the recipe's name in the run id."""
     resume: RunFolder | None = None
     """Continue this run; `source` is then its own recipe."""
+    repeat: RunFolder | None = None
+    """Make this run again, as a new one; `source` is then its own recipe."""
 
 
 def begin(request: RunRequest, teller: Teller) -> Live:
@@ -128,20 +130,22 @@ def _assert_over(folder: RunFolder, transports: Mapping[str, Transport]) -> None
 
 def work_out(request: RunRequest, **found: Any) -> Draft:
     """The run that was asked for, on paper; `found` is what the nodes told, as for `draft`."""
-    if request.resume is None:
+    before = request.resume or request.repeat
+    if before is None:
         if request.name is not None:
             found.setdefault("run_id", new_run_id(request.name))
         return draft(request.source, sets=request.sets, runs=request.runs, **found)
-    _, nodes, manifest = read_job(request.resume)
-    found["run_id"] = request.resume.run_id
+    _, nodes, manifest = read_job(before)
+    if request.resume is not None:
+        found["run_id"] = request.resume.run_id
     if not any(each.startswith("cluster.") for each in request.sets):
         found = {"nodes": nodes, **found}  # spares may have taken places among them
     return draft(
-        request.resume.recipe,
+        before.recipe,
         sets=request.sets,
-        runs=request.resume.root.parent,
+        runs=before.root.parent if request.resume is not None else request.runs,
         beside=Path(manifest["recipe"]["path"]),
-        resume=True,
+        resume=request.resume is not None,
         **found,
     )
 

@@ -1,0 +1,78 @@
+"""`llmctl rerun`: the same run once more, and its comparison with the first."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.jobs import LocalJob
+from tests.conftest import RunLlmctl
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Iterator[LocalJob]:
+    made = LocalJob(tmp_path, steps=24)
+    yield made
+    made.close()
+
+
+def test_a_run_is_made_again_and_compared_with_the_first(job: LocalJob, tmp_path: Path) -> None:
+    job.tell("run", job.recipe)
+    first = job.run
+    told = job.tell("rerun", first.name, "--profile", "exact").stdout
+    (second,) = (path for path in job.runs.iterdir() if path != first)
+    assert f"SUCCEEDED: {second.name}" in told
+    assert "PASS: " in told
+    assert told.splitlines()[-1] == f"report: {second}/report/report.html"
+    value = json.loads((second / "report/report.json").read_text(encoding="utf-8"))
+    assert value["comparisons"][0]["profile"] == "exact"
+    assert value["comparisons"][0]["reference"] == f"{first}/output/steps.jsonl"
+    manifests = [json.loads((run / "manifest.json").read_text(encoding="utf-8")) for run in (first, second)]
+    assert manifests[0]["digests"] == manifests[1]["digests"] != {}
+    assert (first / "recipe.yaml").read_text() == (second / "recipe.yaml").read_text()
+    (tmp_path / "data" / "rows.json").write_text('[{"instruction": "count", "input": "", "output": "off"}]')
+    refused = job.tell("rerun", first.name, code=2).stderr
+    assert f"the data is not what {first.name} was trained on" in refused
+    assert "its digest was " in refused
+    assert len(list(job.runs.iterdir())) == 2
+
+
+def test_what_cannot_be_made_again(job: LocalJob, run_llmctl: RunLlmctl) -> None:
+    run = job.runs / "local-20261121-093000-kqzt"
+    run.mkdir(parents=True)
+    (run / "manifest.json").write_text(json.dumps({"state": "RUNNING", "job": {}}))
+    assert "has not ended" in job.tell("rerun", run.name, code=2).stderr
+    (run / "manifest.json").write_text(json.dumps({"state": "FAILED"}))
+    assert "no log in this folder" in job.tell("rerun", run.name, code=2).stderr
+    assert "no run 'gone'" in job.tell("rerun", "gone", code=2).stderr
+    assert "no profile 'x'" in job.tell("rerun", run.name, "--profile", "x", code=2).stderr
+    (run / "manifest.json").write_text(json.dumps({"state": "SUCCEEDED"}))
+
+
+@pytest.mark.engine
+def test_the_engine_repeats_its_losses_bit_by_bit(tmp_path: Path, run_llmctl: RunLlmctl) -> None:
+    from tests.engine.runs import INIT, rows, write_data
+
+    write_data(tmp_path / "data", rows(24))
+    recipe = {
+        "name": "small",
+        "cluster": {"device": "cpu"},
+        "launch": {"backend": "local"},
+        "model": {"init": INIT},
+        "data": {"datasets": ["numbers"], "cutoff_len": 64},
+        "train": {"epochs": 1, "micro_batch": 2, "learning_rate": 1e-3},
+        "report": {"profile": "exact"},
+    }
+    (tmp_path / "r.yaml").write_text(json.dumps(recipe))  # JSON is YAML
+    env = {**os.environ, "LLMCTL_HOME": str(tmp_path / "home"), "LLMCTL_RUNS": str(tmp_path / "runs")}
+    run_llmctl("run", tmp_path / "r.yaml", env=env, code=0)
+    (first,) = (tmp_path / "runs").iterdir()
+    told = run_llmctl("rerun", first, env=env, code=0).stdout
+    assert "PASS: " in told
+    (second,) = (path for path in (tmp_path / "runs").iterdir() if path != first)
+    comparison = json.loads((second / "report/report.json").read_text(encoding="utf-8"))["comparisons"][0]
+    assert (comparison["abs_error"]["max"], comparison["alignment"]["common"]) == (0.0, 12)
