@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import secrets
 import shlex
@@ -246,12 +245,9 @@ class SshTransport:
         )
 
     def _lost(self) -> NodeError:
-        cause = self._transport.saved_exception
-        cut = isinstance(cause, OSError) and cause.errno in (errno.ETIMEDOUT, errno.EHOSTUNREACH)
         return NodeError(
             "the connection was lost",
             where=self.node.name,
-            why=f"nothing sent there was acknowledged for {UNANSWERED:.0f} s" if cut else "",
             hint=f"see whether it answers: llmctl check {self.node.name}",
         )
 

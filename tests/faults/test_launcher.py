@@ -125,7 +125,7 @@ def test_cancel_while_running(drill: MakeDrill) -> None:
     run.hurt()
     done = llmctl("cancel", run.run, env=run.lab.env, code=0)
     assert f"cancelled {run.run.name}" in done.stdout
-    run.ends(130, f"{run.run.name} was cancelled", within=20)
+    run.ends(130, f"{run.run.name} was cancelled", within=10)
     assert run.left() == []
     assert run.lost_steps() == 0, "a rank that is asked to end saves first"
     run.continues()
