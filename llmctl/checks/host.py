@@ -54,6 +54,11 @@ def _disk(value: Any, node: str, wanted: Wanted) -> Complaint:
     return None
 
 
+def _written(value: Any, _node: str, _wanted: Wanted) -> Complaint:
+    error = value["error"]
+    return (Severity.ERROR, f"no file can be written in {value['folder']}: {error}") if error else None
+
+
 def _room(value: Any, _node: str, _wanted: Wanted) -> Complaint:
     free, size = value["free"], value["size"]
     if free < ROOM:
@@ -127,6 +132,22 @@ _MEMORY = (
     "grep -shE '^(total_)?inactive_file ' memory.stat memory/memory.stat | tail -1; true"
 )
 """What a control group uses counts its page cache, which is given back; `inactive_file` is that."""
+
+
+_WRITE = """
+import errno, json, os, sys
+folder, error = sys.argv[1], None
+try:
+    place = os.open(folder, os.O_TMPFILE | os.O_RDWR, 0o600)
+    os.write(place, b"llmctl")
+    os.fsync(place)
+except OSError as failed:
+    unnamed = failed.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL)
+    error = failed.strerror if unnamed else None if os.access(folder, os.W_OK | os.X_OK) else "Permission denied"
+print(json.dumps({"folder": folder, "error": error}))
+"""
+"""A file without a name: it leaves nothing, whenever it is broken off, and the folder's times, by which `disk.shared`
+is told, as they are. File systems that have none (NFS) say whether they would let a file be made."""
 
 
 def host_rows(workdir: str | None, *, pdsh: bool) -> list[Row]:
@@ -223,6 +244,7 @@ def host_rows(workdir: str | None, *, pdsh: bool) -> list[Row]:
             why="staging or a checkpoint fails",
             remedy="free space, lower train.save_total_limit, or choose another cluster.workdir",
         ),
+        *([_writable(folder)] if workdir else []),
         Row(
             name="disk.place", run=f"stat -c '%i %.9Z' {folder} && stat -f -c %T {folder}", parse=host.place,
             mode="told", severity=Severity.INFO, source="`stat`: inode and time of change",
@@ -270,6 +292,16 @@ def host_rows(workdir: str | None, *, pdsh: bool) -> list[Row]:
                 remedy="install pdsh with its ssh module on the first node, or use launch.backend: ssh")
         )  # fmt: skip
     return rows
+
+
+def _writable(folder: str) -> Row:
+    return Row(
+        name="disk.workdir.writable", run=f'"$LLMCTL_PYTHON" -c {sh_quote(_WRITE)} {folder}', parse=host.written,
+        mode="ok", judge=_written, source="a file without a name, written in `cluster.workdir` or in its nearest "
+        "folder that exists; only with a recipe", why="staging fails, when other nodes have their files already",
+        remedy="see there: ssh NODE 'findmnt -T DIR; ls -ld DIR'; mount it for writing, give it to the login, or "
+        "choose another place: --set cluster.workdir=DIR",
+    )  # fmt: skip
 
 
 def _nearest(path: str) -> str:

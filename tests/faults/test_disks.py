@@ -74,8 +74,8 @@ def test_workdir_read_only(own_drill: MakeDrill) -> None:
     assert made.ok, made.stderr
     run.start()
     run.hurt()
-    run.ends(5, "node2", "Read-only file system", "nothing was started", within=60)
-    assert list(run.runs.iterdir()) == []
+    run.ends(3, "disk.workdir.writable.wrong", "node2", "Read-only file system", "cluster.workdir=", within=60)
+    assert not run.runs.exists() or list(run.runs.iterdir()) == []
 
 
 def test_workdir_turns_read_only(own_drill: MakeDrill) -> None:

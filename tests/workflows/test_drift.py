@@ -310,6 +310,12 @@ DRIFTS = [
         undo="rm /tmp/llmctl/fill", found={"disk.workdir.wrong": W, "disk.tmp.wrong": W}, words=("less than a tenth",),
     ),
     Drift(
+        name="read-only working folder",
+        make="mkdir -p /tmp/llmctl; mount --bind /tmp/llmctl /tmp/llmctl; mount -o remount,ro,bind /tmp/llmctl",
+        undo="umount /tmp/llmctl", found={"disk.workdir.writable.wrong": E},
+        words=("node2: no file can be written in /tmp/llmctl", "Read-only file system"),
+    ),
+    Drift(
         name="no free port", recipe={"cluster": "master_port: 22"}, found={"network.port.taken": E}, words=("node1",),
         odd=("node1",),
     ),

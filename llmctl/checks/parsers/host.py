@@ -66,6 +66,12 @@ def free_space(out: str) -> dict[str, int]:
     return found
 
 
+def written(out: str) -> dict[str, Any]:
+    """{folder, error}: why no file can be written there, None where one was."""
+    told = json.loads(out)
+    return {"folder": str(told["folder"]), "error": told["error"]}
+
+
 def memory(out: str) -> dict[str, int]:
     """`/proc/meminfo`, and of the control group `limit N`, `used N` and `inactive_file N` behind it: {total, available,
     swap} in bytes, where there is a limit {limit} and {used} without page cache that is given back."""
