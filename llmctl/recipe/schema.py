@@ -179,6 +179,10 @@ OWN_SBATCH = (
 """Options that a run sets, or cannot live with."""
 
 
+PATIENCE = 3 * 24 * 3600
+"""Seconds: a launcher that is offline over a weekend gives up no run."""
+
+
 class Launch(Section):
     """How it is started."""
 
@@ -196,6 +200,8 @@ class Launch(Section):
     """How often torchrun replaces lost ranks by itself, without a new start of the run."""
     stall: int = Field(default=1800, ge=0)
     """Seconds without a step after which a run counts as hanging; 0 never."""
+    patience: int = Field(default=PATIENCE, ge=60)
+    """Seconds for which all nodes are asked in vain before the run is given up as lost."""
     notify: str | None = None
     """A shell line that is run on the launcher when a run has ended or hangs."""
     when_busy: Literal["refuse", "wait"] | None = None

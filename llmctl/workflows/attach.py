@@ -18,6 +18,7 @@ from llmctl.workflows.ending import noted_ending
 from llmctl.workflows.keeping import keep
 from llmctl.workflows.live import Live, opened
 from llmctl.workflows.mirror import RECORDS
+from llmctl.workflows.pace import look
 from llmctl.workflows.polling import INTERVAL, Answer, Polling, told_so_far
 from llmctl.workflows.watching import Ending, Watcher, label_of
 
@@ -75,6 +76,7 @@ def look_on(live: Live, watcher: Watcher, recent: Sequence[NodeReport]) -> None:
 
     with Polling(live, told_so_far(recent)) as polling:
         while actor(live.folder) is not None and _same(known, live.folder.read_manifest()):
+            look(live.folder)
             tell(polling.take(INTERVAL))
         tell(polling.rest())
 

@@ -14,8 +14,10 @@ from llmctl.run.attempts import Reason
 from llmctl.run.records import Progress
 from llmctl.run.states import ENDED, State
 from llmctl.workflows.live import Live
+from llmctl.workflows.memory import Memory
 from llmctl.workflows.mirror import RECORDS, Mirror
 from llmctl.workflows.notifying import notify_aside
+from llmctl.workflows.pace import UNWATCHED, Pace
 from llmctl.workflows.polling import INTERVAL, Answer, Polling, interval_of
 from llmctl.workflows.silence import LONGEST_ROUND, LOST_AFTER, Silence
 from llmctl.workflows.watching import Ending, Watcher, label_of
@@ -40,6 +42,8 @@ class Patience:
     """Seconds without a step after which a run hangs; 0: never."""
     end_stalled: bool = False
     """A run that hangs is ended, to be started again."""
+    alone: float = float("inf")
+    """Seconds for which no node at all may answer."""
 
 
 @dataclass
@@ -68,15 +72,19 @@ class Follower:
     """Told when torchrun began training anew within the attempt: where it stands, and the last step before."""
     idle: float = 0.0
     """Seconds since the last step in which the first node answered."""
+    pace: Pace | None = None
+    """For one who acts while nobody sees what it tells."""
 
     def __post_init__(self) -> None:
         self.mirror = Mirror(self.live)
+        self.memory = Memory(self.live.folder)
+        self.pause = 0.0
 
     def run(self) -> Ending:
         """Follow to the end. KeyboardInterrupt passes through: whoever catches it detaches or cancels."""
         last = time.monotonic()
         self.heard = dict.fromkeys(self.live.job.nodes, last)
-        with Polling(self.live, self.offsets) as polling:
+        with Polling(self.live, self.offsets, pause=lambda: self.pause) as polling:
             while True:
                 starts, step = self.progress.starts, self.progress.step
                 for answer in polling.take(INTERVAL):
@@ -90,7 +98,18 @@ class Follower:
                 state = self.seen(now)
                 if state is not None:
                     break
-        return self._ended(state)
+                self.memory.keep()
+                self._set_pace()
+        ending = self._ended(state)
+        self.memory.keep(now=True)
+        return ending
+
+    def _set_pace(self) -> None:
+        if self.pace is None:
+            return
+        if self.sign is not None or self.errors or self.silence.seconds or not self.progress.started:
+            self.pace.happened()
+        self.pause = self.pace.pause()
 
     def _assert_there(self) -> None:
         """Raise UsageError when the run is no more: nobody can say what became of it, and nobody will ask."""
@@ -103,13 +122,16 @@ class Follower:
         keep_state = first is not None and first.state in (State.FAILED, State.SUCCEEDED, State.LOST)
         self.reports[report.node] = _keep_end(report, first) if keep_state and first else report
         self.offsets.setdefault(report.node, {}).update(report.offsets)
+        own: Progress | None = None
         for name, text in report.texts.items():
             if name == RECORDS:
                 if report.node == self.live.job.nodes[0]:  # on a shared file system every node sees the same records
                     self.progress.feed(text)
                     self.mirror.take(text, report.offsets[name])
+                    own = self.progress
             else:
                 self.logs[name] = (self.logs.get(name, "") + text)[-KEPT:]
+        self.memory.take(self.reports[report.node], own)
 
     def take(self, answer: Answer) -> None:
         """Take in and tell what a node answered."""
@@ -164,7 +186,7 @@ class Follower:
 
     def _judge_silence(self, now: float, took: float, *, stepped: bool) -> None:
         nodes = self.live.job.nodes
-        quiet = QUIET + interval_of(len(nodes))
+        quiet = QUIET + max(interval_of(len(nodes)), UNWATCHED if self.pace else 0.0)
         answering = {node for node in nodes if node not in self.errors and now - self.heard[node] < quiet}
         before, alone = set(self.silence.seconds), self.silence.alone
         self.silence.round(nodes, answering, took, stepped=stepped)
@@ -193,6 +215,8 @@ class Follower:
             noted = State(self.live.folder.read_manifest()["state"])
             if noted in ENDED:
                 return noted
+            if self.silence.deserted > self.patience.alone:
+                return State.LOST
         lost = self.silence.lost
         done = [node for node, state in states.items() if state is State.SUCCEEDED]
         if set(starters) <= {*done, *lost} and starters[0] in done:
@@ -225,6 +249,9 @@ class Follower:
         if state is State.CANCELLED:
             self.stop()
             return self._end(state)
+        if self.silence.alone and state is State.LOST:
+            why = f"no node answered for {self.silence.deserted / 3600:.3g} h of asking (launch.patience)"
+            return replace(self._end(State.LOST, lost=self.live.job.nodes), why=why)
         if lost:
             self.watcher.note(f"no answer from {', '.join(lost)} for {LOST_AFTER:.0f} s; stopping the others")
             self.stop(spare=lost)

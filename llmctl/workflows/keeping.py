@@ -10,6 +10,7 @@ from pathlib import Path
 
 from llmctl.errors import UsageError
 from llmctl.launch.supervised import NodeReport
+from llmctl.recipe.schema import PATIENCE
 from llmctl.run.acting import acting, actor
 from llmctl.run.attempts import Reason, read_attempts
 from llmctl.run.folder import RunFolder
@@ -20,13 +21,14 @@ from llmctl.workflows.ending import conclude
 from llmctl.workflows.follow import GRACE, Follower, Patience
 from llmctl.workflows.leftover import end_leftover
 from llmctl.workflows.live import Live, opened
+from llmctl.workflows.pace import Pace
 from llmctl.workflows.restarting import restart
 from llmctl.workflows.watching import Ending, Watcher
 
 
-def keep(live: Live, watcher: Watcher, recent: Sequence[NodeReport] = ()) -> Ending:
+def keep(live: Live, watcher: Watcher, recent: Sequence[NodeReport] = (), *, unwatched: bool = False) -> Ending:
     """Follow a run to its end: stop all nodes at the first failure, start it again where the recipe says so, collect,
-    note what came out. `recent` is what was told already.
+    note what came out. `recent` is what was told already; `unwatched`: nobody sees what is told here.
 
     Raises UsageError when another process acts for the run already. KeyboardInterrupt passes through."""
     with acting(live.folder) as ours:
@@ -36,7 +38,7 @@ def keep(live: Live, watcher: Watcher, recent: Sequence[NodeReport] = ()) -> End
                 why=f"process {actor(live.folder) or '?'} holds {live.folder.root}/keeper.lock",
                 hint=f"llmctl logs {live.folder.run_id} -f",
             )
-        ending = _act(live, watcher, recent)
+        ending = _act(live, watcher, recent, unwatched=unwatched)
         for outcome in end_leftover(live.folder):
             if outcome.error is not None:
                 watcher.note(
@@ -45,16 +47,20 @@ def keep(live: Live, watcher: Watcher, recent: Sequence[NodeReport] = ()) -> End
         return ending
 
 
-def _act(live: Live, watcher: Watcher, recent: Sequence[NodeReport]) -> Ending:
+def _act(live: Live, watcher: Watcher, recent: Sequence[NodeReport], *, unwatched: bool) -> Ending:
     """Follow attempt after attempt, until one does not fail or no other follows."""
-    ending = _last_ending(live) if interrupted_restart(live.folder) else _follow(live, watcher, recent)
+
+    def follow(recent: Sequence[NodeReport]) -> Ending:
+        return _follow(live, watcher, recent, unwatched=unwatched)
+
+    ending = _last_ending(live) if interrupted_restart(live.folder) else follow(recent)
     try:
-        while ending.state in (State.FAILED, State.LOST):
+        while ending.state in (State.FAILED, State.LOST) and not ending.why:
             why = restart(live, watcher)
             if why is not None:
                 ending.why = why
                 break
-            ending = _follow(live, watcher, ())
+            ending = follow(())
     except Cancelled:
         live.backend.cancel(live.job, live.transports, GRACE)
         ending = Ending(state=State.CANCELLED, reports={}, progress=ending.progress)
@@ -62,7 +68,7 @@ def _act(live: Live, watcher: Watcher, recent: Sequence[NodeReport]) -> Ending:
     return ending
 
 
-def _follow(live: Live, watcher: Watcher, recent: Sequence[NodeReport]) -> Ending:
+def _follow(live: Live, watcher: Watcher, recent: Sequence[NodeReport], *, unwatched: bool) -> Ending:
     """Follow one attempt and write down how it ended."""
     manifest = live.folder.read_manifest()
     launch = manifest.get("launch", {})
@@ -70,6 +76,7 @@ def _follow(live: Live, watcher: Watcher, recent: Sequence[NodeReport]) -> Endin
         elastic=bool(launch.get("elastic")),
         stall=launch.get("stall", 0),
         end_stalled=bool(launch.get("retries")) and Reason.COLLECTIVE_TIMEOUT in launch.get("on", ()),
+        alone=launch.get("patience", PATIENCE),
     )
     progress = Progress(total_steps=manifest.get("total_steps") or 0)
 
@@ -84,6 +91,7 @@ def _follow(live: Live, watcher: Watcher, recent: Sequence[NodeReport]) -> Endin
         patience,
         progress=progress,
         restarted=restarted,
+        pace=Pace(live.folder, patience.stall) if unwatched else None,
     )
     for report in recent:
         follower.know(report)
@@ -106,7 +114,7 @@ def keep_alone(folder: RunFolder, watcher: Watcher) -> Ending | None:
     with opened(folder) as (live, errors):
         for error in errors.values():
             watcher.note(str(error))
-        return keep(live, watcher)
+        return keep(live, watcher, unwatched=True)
 
 
 def leave_keeper(folder: RunFolder) -> Path:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -37,6 +38,9 @@ class Polling:
     interval: float = INTERVAL
     nodes: tuple[str, ...] = ()
     """Those that are asked; all without any."""
+    pause: Callable[[], float] = lambda: 0.0
+    """Seconds between two questions, where more than `interval`; looked at once in INTERVAL, so that what happens
+    meanwhile is asked for soon."""
     _answers: queue.Queue[Answer | Exception] = field(init=False)
     _offsets: dict[str, dict[str, int]] = field(init=False)
     _threads: list[threading.Thread] = field(default_factory=list)
@@ -92,7 +96,14 @@ class Polling:
             if self._put(answer):
                 self._note(answer)
             if answer.value is None or not more_waits(answer.value):
-                self._over.wait(self.interval)
+                self._await_turn()
+
+    def _await_turn(self) -> None:
+        """Wait for the time of the next question."""
+        asked = time.monotonic()
+        while (left := asked + max(self.interval, self.pause()) - time.monotonic()) > 0:
+            if self._over.wait(min(left, INTERVAL)):
+                return
 
     def _ask(self, node: str, offsets: Mapping[str, int]) -> Answer:
         transport: Transport | None = None

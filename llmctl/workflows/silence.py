@@ -20,6 +20,8 @@ class Silence:
     """Node -> how long; those that answer are not in it."""
     alone: bool = False
     """Nobody answered in the last round."""
+    deserted: float = 0.0
+    """Seconds for which all were asked and nobody has answered since; sleep of this machine does not count."""
 
     def round(
         self, asked: Collection[str], answered: Collection[str], took: float, *, witnessed: bool = False, stepped: bool
@@ -27,6 +29,7 @@ class Silence:
         """Take in a round that took so many seconds. `witnessed`: another machine answered; `stepped`: a step was
         told of."""
         self.alone = not answered and not witnessed
+        self.deserted = self.deserted + min(took, LONGEST_ROUND) if self.alone else 0.0
         for node in asked:
             if node in answered:
                 self.seconds.pop(node, None)

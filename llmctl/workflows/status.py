@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,14 +18,16 @@ from llmctl.run.attempts import Attempt, read_attempts
 from llmctl.run.folder import RunFolder
 from llmctl.run.index import IndexEntry, find_run, runs_folder
 from llmctl.run.records import Progress
-from llmctl.run.seen import NodeSeen, read_seen, remember
+from llmctl.run.seen import NodeSeen
 from llmctl.run.states import ENDED, State
 from llmctl.workflows.attempting import interrupted_restart
 from llmctl.workflows.ending import conclude
 from llmctl.workflows.follow import GRACE
 from llmctl.workflows.live import Live, opened
 from llmctl.workflows.manifest import note_state
+from llmctl.workflows.memory import Memory
 from llmctl.workflows.mirror import RECORDS
+from llmctl.workflows.pace import look
 from llmctl.workflows.polling import Polling, told_so_far
 from llmctl.workflows.watching import Ending, Watcher, label_of, state_of
 
@@ -34,8 +35,6 @@ LINES = 50
 """Log lines that are kept for a look."""
 REDRAW = 0.5
 """Seconds between two looks at most."""
-REMEMBER = 10.0
-"""Seconds between two notes of what the nodes told."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,9 +69,8 @@ class View:
         self.texts: dict[str, str] = {}
         """The newest text of each file."""
         self.progress = Progress(total_steps=live.folder.read_manifest().get("total_steps") or 0)
-        self._seen = read_seen(live.folder)
+        self.memory = Memory(live.folder)
         self._lines = deque[tuple[str, str]](maxlen=LINES)
-        self._remembered = 0.0
 
     def take(self, node: str, answer: NodeReport | None, error: LlmctlError | None) -> None:
         """One node's answer, or why there is none."""
@@ -91,13 +89,7 @@ class View:
                     own = self.progress
             else:
                 self._lines.extend((label_of(name), line) for line in text.splitlines()[-LINES:])
-        self._seen[node] = seen_of(answer, own, self._seen.get(node), time.time())
-
-    def keep(self) -> None:
-        """Write down what the nodes told, not too often."""
-        if time.monotonic() - self._remembered > REMEMBER:
-            self._remembered = time.monotonic()
-            remember(self._live.folder, {node: self._seen[node] for node in self.reports})
+        self.memory.take(answer, own)
 
     def told(self) -> State:
         """The state that the nodes tell, whatever was noted."""
@@ -109,7 +101,7 @@ class View:
         return RunStatus(
             folder=self._live.folder,
             state=state,
-            nodes={node: self._seen.get(node, NodeSeen(node=node)) for node in self._live.job.nodes},
+            nodes={node: self.memory.node(node) for node in self._live.job.nodes},
             errors=dict(self.errors),
             progress=self.progress,
             failure=failure,
@@ -124,7 +116,7 @@ def status(given: str | None, *, runs: Path | None, watcher: Watcher) -> RunStat
     folder = find_run(given, runs_folder(runs))
     with opened(folder, connect_soon) as (live, errors):
         view = _asked(live, errors)
-        view.keep()
+        view.memory.keep()
         known = State(folder.read_manifest()["state"])
         unborn = known is State.STAGING and all(report.state is None for report in view.reports.values())
         state = known if known in ENDED or view.errors or unborn else view.told()
@@ -170,7 +162,8 @@ def watched(given: str | None, *, runs: Path | None) -> Iterator[RunStatus]:
                         return
                     for answer in polling.take(REDRAW):
                         view.take(answer.item, answer.value, answer.error)
-                    view.keep()
+                    view.memory.keep()
+                    look(folder)
 
 
 def started_alike(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
@@ -192,19 +185,3 @@ def _asked(live: Live, errors: Mapping[str, LlmctlError]) -> View:
     for outcome in live.backend.status(live.job, live.transports):
         view.take(outcome.item, outcome.value, errors.get(outcome.item, outcome.error))
     return view
-
-
-def seen_of(report: NodeReport, progress: Progress | None, before: NodeSeen | None, now: float) -> NodeSeen:
-    """What is worth remembering of a node's answer. `progress`: where its own records stand, if it told new ones."""
-    return NodeSeen(
-        node=report.node,
-        answered=now,
-        state=report.state,
-        exit_code=report.exit_code,
-        heartbeat=report.heartbeat,
-        heard=None if report.heartbeat is None else max(0.0, report.clock - report.heartbeat),
-        step=progress.step if progress else before.step if before else None,
-        loss=progress.loss if progress else before.loss if before else None,
-        memory_mb=report.memory_mb,
-        devices=report.devices,
-    )

@@ -8,19 +8,24 @@ from typing import Any
 
 import pytest
 
-from llmctl.errors import NodeError
+from llmctl.errors import NodeError, Unanswered
 from llmctl.launch.backends import BACKENDS
 from llmctl.launch.supervised import Job, NodeReport
 from llmctl.recipe.hosts import Node
 from llmctl.remote.fanout import Outcome, fan_out
 from llmctl.remote.local import LocalTransport
 from llmctl.remote.transport import Transport
+from llmctl.run.attempts import Reason
 from llmctl.run.folder import RunFolder
 from llmctl.run.records import Progress
+from llmctl.run.seen import read_seen
 from llmctl.run.states import State
-from llmctl.workflows.follow import Follower
+from llmctl.workflows.follow import Follower, Patience
 from llmctl.workflows.live import Live
+from llmctl.workflows.memory import Memory
+from llmctl.workflows.mirror import RECORDS
 
+STEP = '{"record": "step", "step": 7, "loss": 1.5}\n'
 JOB = Job(run_id="r-1", run_dir="/nowhere", nodes=("a", "b", "c"), python="python3", shell="sh")
 
 
@@ -29,6 +34,9 @@ class Told:
 
     def __init__(self) -> None:
         self.stopped: list[str] = []
+
+    def starters(self, job: Job) -> tuple[str, ...]:
+        return job.nodes
 
     def logs(self, _job: Job, transport: Transport, _offsets: Mapping[str, int]) -> NodeReport:
         return NodeReport(node=transport.node.name, state=State.RUNNING)
@@ -108,3 +116,34 @@ def test_a_local_run_stays_local_when_it_is_reached_again(tmp_path: Path) -> Non
         local=True,
     )
     assert isinstance(live.reconnect("here"), LocalTransport)
+
+
+def test_a_run_whose_nodes_are_gone_for_good_is_given_up_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reconnect(_live: Live, name: str) -> Transport:
+        raise Unanswered("it cannot be reached", where=name)
+
+    monkeypatch.setattr(Live, "reconnect", reconnect)
+    backend = Told()
+    live = live_of(tmp_path, backend, {})
+    live.folder.update_manifest(state="RUNNING")
+    follower = Follower(live, Notes(), Patience(alone=1.5))
+    follower.know(NodeReport(node="a", state=State.RUNNING, texts={RECORDS: STEP}, offsets={RECORDS: len(STEP)}))
+    ending = follower.run()
+    assert (ending.state, ending.lost, ending.reason) == (State.LOST, JOB.nodes, Reason.NODE_LOST)
+    assert "launch.patience" in ending.why
+    assert backend.stopped == [], "nobody is there to be stopped"
+    seen = read_seen(live.folder)
+    assert (seen["a"].state, seen["a"].step) == (State.RUNNING, 7), "what was told last is kept for status"
+
+
+def test_what_the_nodes_told_last_is_written_down_not_too_often(tmp_path: Path) -> None:
+    memory = Memory(RunFolder(tmp_path))
+    memory.take(NodeReport(node="a", state=State.RUNNING), None)
+    memory.keep()
+    memory.take(NodeReport(node="b", state=State.FAILED, exit_code=3), None)
+    memory.keep()
+    assert set(read_seen(RunFolder(tmp_path))) == {"a"}
+    memory.keep(now=True)
+    assert read_seen(RunFolder(tmp_path))["b"].exit_code == 3

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llmctl.workflows.silence import Silence
+from llmctl.workflows.silence import LONGEST_ROUND, Silence
 
 NODES = ("a", "b")
 
@@ -47,3 +47,12 @@ def test_a_spare_that_answers_shows_that_a_lone_node_is_lost() -> None:
     for _ in range(4):
         silence.round(("a",), set(), 10, witnessed=True, stepped=False)
     assert silence.lost == ("a",)
+
+
+def test_time_in_which_nobody_answers_is_counted_but_not_the_sleep_of_this_machine() -> None:
+    silence = Silence()
+    silence.round(NODES, set(), 10, stepped=False)
+    silence.round(NODES, set(), 8 * 3600, stepped=False)
+    assert silence.deserted == 10 + LONGEST_ROUND
+    silence.round(NODES, {"b"}, 1, stepped=False)
+    assert silence.deserted == 0
