@@ -11,6 +11,7 @@ from llmctl_reports.as_json import as_json
 from llmctl_reports.document import Block
 from llmctl_reports.errors import ReportError
 from llmctl_reports.explaining import explain
+from llmctl_reports.next_checks import diagnosis_line
 from llmctl_reports.profiles import Verdict
 from llmctl_reports.sparkline import sparkline
 from llmctl_reports.table_check import Slip, slips, table_rows
@@ -97,9 +98,8 @@ class Report:
         reference = found.reference if found else None
         lines = [f"loss {sparkline(self.run.points.loss)}"]
         if found is not None:
-            lines += tables.error_lines(found, lang)
-            lines += [words.bias_line(found, lang), words.noise_line(found, lang), words.alignment_line(found, lang)]
-            lines += [words.verdict_line(found)]
+            lines += [*document.comparison_lines(found, lang), words.alignment_line(found, lang)]
+            lines += [words.verdict_line(found), diagnosis_line(found, lang)]
         dropped = ", ".join(f"{count} x {reason}" for reason, count in self.run.dropped.items())
         return [
             tables.results_table(self.run, reference, lang),

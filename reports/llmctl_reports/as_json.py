@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from llmctl_reports.diagnosis import Diagnosis, Kind
+from llmctl_reports.next_checks import look_at
 from llmctl_reports.statistics import Bias
 from llmctl_reports.values import RunLog
 from llmctl_reports.verdict import Comparison
@@ -28,6 +30,8 @@ def _run(log: RunLog) -> dict[str, Any]:
         "source": log.source,
         "format": log.format,
         "points": len(log.points),
+        "segments": log.segments,
+        "segment": log.segment,
         "first": {"step": steps[0], "loss": losses[0]} if steps else None,
         "last": {"step": steps[-1], "loss": losses[-1]} if steps else None,
         "final": asdict(log.final),
@@ -62,11 +66,30 @@ def _comparison(each: Comparison) -> dict[str, Any]:
             "right": numbers.mean_right,
             "rel_error": numbers.mean_rel_error,
         },
+        "first_rel_error": numbers.first_rel_error,
+        "tail_rel_error": numbers.tail_rel_error,
+        "p95_rel_error": numbers.p95_rel_error,
+        "grad_norm_rel_error": numbers.grad_norm_rel_error,
         "bias": _bias(numbers.bias),
         "gated_bias": _bias(numbers.gated_bias),
         "profile": each.profile,
         "checks": [asdict(check) | {"result": str(check.result)} for check in each.checks],
         "verdict": str(each.verdict),
+        "diagnosis": _diagnosis(each.diagnosis),
+    }
+
+
+def _diagnosis(found: Diagnosis | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {
+        "kind": str(found.kind),
+        "first_step": found.first_step,
+        "since_step": found.since_step,
+        "spikes": found.spikes if found.kind is Kind.SPIKES else 0,
+        "spike_steps": list(found.spike_steps) if found.kind is Kind.SPIKES else [],
+        "spike_share": found.spike_share,
+        "look_at": list(look_at(found, "en")),
     }
 
 

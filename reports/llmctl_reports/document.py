@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from llmctl_reports import words
 from llmctl_reports.chinese import translated
 from llmctl_reports.curves import Chart, charts
+from llmctl_reports.next_checks import diagnosis_line
 from llmctl_reports.tables import (
     Table,
     checks_table,
     differences_table,
+    end_lines,
     error_lines,
     escaped,
     figures_table,
@@ -60,8 +62,7 @@ def blocks(
     reference = comparison.reference if comparison else None
     made += [Heading(say["results"]), results_table(run, reference, lang)]
     if comparison:
-        made += [*map(Line, error_lines(comparison, lang)), Line(words.bias_line(comparison, lang))]
-        made += [Line(words.noise_line(comparison, lang))]
+        made += map(Line, comparison_lines(comparison, lang))
     for name, heading in (("loss", "curve"), ("errors", "errors")):
         if name in drawn:
             made += [Heading(say[heading]), drawn[name]]
@@ -79,6 +80,12 @@ def blocks(
     return [block for block in made if not (isinstance(block, Line) and not block.text)]
 
 
+def comparison_lines(comparison: Comparison, lang: str) -> list[str]:
+    """The figures of a comparison in sentences, as a terminal shows them too; without what is not known."""
+    lines = [*error_lines(comparison, lang), words.bias_line(comparison, lang), *end_lines(comparison, lang)]
+    return [line for line in (*lines, words.noise_line(comparison, lang)) if line]
+
+
 def summary(title: str, run: RunLog, comparison: Comparison | None, lang: str) -> str:
     """Short Markdown for the page of a build: verdict, what was compared, checks, and both tables."""
     say = words.WORDS[lang]
@@ -88,8 +95,8 @@ def summary(title: str, run: RunLog, comparison: Comparison | None, lang: str) -
         made += [checks_table(comparison, lang)]
     made += [results_table(run, reference, lang), speed_table(run, reference, lang)]
     if comparison:
-        made += map(Line, error_lines(comparison, lang))
-    return markdown(title, [block for block in made if block != Heading(say["alignment"])])
+        made += map(Line, comparison_lines(comparison, lang))
+    return markdown(title, [block for block in made if block not in (Heading(say["alignment"]), Line(""))])
 
 
 def markdown(title: str, content: Sequence[Block], pictures: Collection[str] = ()) -> str:
@@ -117,6 +124,7 @@ def _compared(run: RunLog, comparison: Comparison | None, lang: str) -> list[Blo
     made: list[Block] = []
     if comparison:
         made.append(Line(words.conclusion(comparison, lang).strip("*"), str(comparison.verdict)))
+        made.append(Line(diagnosis_line(comparison, lang)))
     made.append(Heading(say["alignment"] if comparison else say["sources"]))
     if comparison:
         made.append(Line(words.alignment_line(comparison, lang)))

@@ -89,6 +89,16 @@ def error_lines(comparison: Comparison, lang: str) -> tuple[str, ...]:
     )
 
 
+def end_lines(comparison: Comparison, lang: str) -> tuple[str, ...]:
+    """How the losses end and how the gradient norms compare, where that is known."""
+    say, numbers = FIGURES[lang], comparison.statistics
+    told = (("tail", numbers.tail_rel_error), ("grad_norm", numbers.grad_norm_rel_error))
+    colon = "：" if lang == "zh" else ": "
+    return tuple(
+        f"{say[name][:1].upper()}{say[name][1:]}{colon}{percent(value)}" for name, value in told if value is not None
+    )
+
+
 def logs_table(run: RunLog, reference: RunLog | None, lang: str) -> Table:
     """What was read: a row a log."""
     say = WORDS[lang]

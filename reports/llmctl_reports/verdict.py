@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from llmctl_reports.alignment import Alignment, align
+from llmctl_reports.diagnosis import Diagnosis, diagnose
 from llmctl_reports.profiles import PROFILES, Check, Verdict
 from llmctl_reports.statistics import Statistics, statistics
 from llmctl_reports.values import NON_FINITE, RunLog
@@ -37,6 +38,8 @@ class Comparison:
     checks: tuple[Check, ...]
     verdict: Verdict
     noise: Noise | None = None
+    diagnosis: Diagnosis | None = None
+    """What kind of difference it is, where a gate fails."""
 
 
 def compare(
@@ -52,9 +55,8 @@ def compare(
     alignment = align(run, reference)
     enough = alignment.places.size >= MIN_POINTS
     numbers = statistics(alignment) if enough else Statistics(points=alignment.places.size)
-    checks = [*_basic(run, reference, numbers.points)]
-    if enough:
-        checks = [*PROFILES[profile](numbers, alignment, limits or {}), *checks]
+    gates = [*PROFILES[profile](numbers, alignment, limits or {})] if enough else []
+    checks = [*gates, *_basic(run, reference, numbers.points)]
     return Comparison(
         run=run,
         reference=reference,
@@ -64,6 +66,7 @@ def compare(
         checks=tuple(checks),
         verdict=overall(checks),
         noise=_noise(reference, others, numbers.abs_error.mean),
+        diagnosis=diagnose(alignment) if overall(gates) is Verdict.FAIL else None,
     )
 
 
