@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from llmctl_reports.readers import IN_FOLDER
 
 from llmctl.errors import UsageError
 from llmctl.run.states import ENDED
-from llmctl.workflows.far import fetching
+from llmctl.workflows.far import FarPath, fetching
 from llmctl.workflows.report import Reference, Report, read_reference, report_on
 from llmctl.workflows.report_sources import Asked, Source, find_source, read_source
 
@@ -33,14 +34,8 @@ class Glance:
 def watched(given: str | None, asked: Asked) -> Iterator[Glance]:
     """The report on a run or a log whenever it has grown, until the run has ended; a log has no end of its own. The
     reference is read once. Raises as `make_report` does, and for a run of another machine."""
+    source = find_source(given, asked.runs, _refuse)
     with fetching(asked.moved) as fetch:
-        source = find_source(given, asked.runs, fetch)
-        if source.far is not None:
-            raise UsageError(
-                "only what lies on this machine can be watched",
-                where=source.far,
-                hint="llmctl report --watch there; a run that llmctl started is watched by its id",
-            )
         reference = read_reference(asked, fetch)
     before: object = None
     pause = LOOK
@@ -55,6 +50,14 @@ def watched(given: str | None, asked: Asked) -> Iterator[Glance]:
         if ended:
             return
         time.sleep(pause)
+
+
+def _refuse(far: FarPath) -> Path:
+    raise UsageError(
+        "only what lies on this machine can be watched",
+        where=far.given,
+        hint="llmctl report --watch there; a run that llmctl started is watched by its id",
+    )
 
 
 def _glance(source: Source, asked: Asked, reference: Reference | None, *, ended: bool) -> Glance:

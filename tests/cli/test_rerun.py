@@ -69,9 +69,9 @@ def test_the_engine_repeats_its_losses_bit_by_bit(tmp_path: Path, run_llmctl: Ru
     }
     (tmp_path / "r.yaml").write_text(json.dumps(recipe))  # JSON is YAML
     env = {**os.environ, "LLMCTL_HOME": str(tmp_path / "home"), "LLMCTL_RUNS": str(tmp_path / "runs")}
-    run_llmctl("run", tmp_path / "r.yaml", env=env, code=0)
+    run_llmctl("run", tmp_path / "r.yaml", env=env, timeout=600, code=0)
     (first,) = (tmp_path / "runs").iterdir()
-    told = run_llmctl("rerun", first, env=env, code=0).stdout
+    told = run_llmctl("rerun", first, env=env, timeout=600, code=0).stdout
     assert "PASS: " in told
     (second,) = (path for path in (tmp_path / "runs").iterdir() if path != first)
     comparison = json.loads((second / "report/report.json").read_text(encoding="utf-8"))["comparisons"][0]
