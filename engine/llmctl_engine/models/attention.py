@@ -42,7 +42,7 @@ def mask_for(
     if attention_mask is not None and attention_mask.dim() > 2:
         visible = ready_made(attention_mask)
     else:
-        segments = text_segments(attention_mask, position_ids, seq_idx, past)
+        segments = packed_segments(position_ids, seq_idx) if past == 0 else None
         visible = visible_keys(
             queries, past, hidden.device, attention_mask=attention_mask, segments=segments, padding_sees=not alibi
         )
@@ -50,16 +50,6 @@ def mask_for(
         slopes = alibi_slopes(config.num_attention_heads).to(hidden.device)
         return alibi_mask(visible, slopes, queries, past, bias_dtype(hidden, implementation))
     return finished(visible, hidden, past, implementation)
-
-
-def text_segments(
-    attention_mask: torch.Tensor | None, position_ids: torch.Tensor | None, seq_idx: torch.Tensor | None, past: int
-) -> torch.Tensor | None:
-    """The packed texts of a batch, None where each row is one. As transformers has it, positions that start again mean
-    packing only where there is neither attention mask nor cache."""
-    if past:
-        return None
-    return packed_segments(position_ids if attention_mask is None else None, seq_idx)
 
 
 def ready_made(mask: torch.Tensor) -> torch.Tensor:

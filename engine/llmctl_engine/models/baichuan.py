@@ -25,6 +25,9 @@ VOCABULARY_2 = 125696
 """Tokens of Baichuan 2; the first has 64000."""
 
 
+TELLING = ("max_position_embeddings", "model_max_length", "z_loss_weight", "alibi", "norm_head")
+
+
 class BaichuanConfig(PreTrainedConfig):  # type: ignore[misc]
     """config.json of the four published models. Which of them it is follows from its keys; `alibi` and `norm_head`
     set it by hand."""
@@ -62,6 +65,11 @@ class BaichuanConfig(PreTrainedConfig):  # type: ignore[misc]
         if self.norm_head is not None:
             return self.norm_head
         return self.vocab_size == VOCABULARY_2 or self.z_loss_weight is not None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Without the keys by which the models are told apart, where this one has none: others read their presence."""
+        values: dict[str, Any] = super().to_dict()
+        return {key: value for key, value in values.items() if value is not None or key not in TELLING}
 
 
 class BaichuanAttention(nn.Module):
@@ -137,6 +145,11 @@ class BaichuanPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
     _keys_to_ignore_on_load_unexpected = (r"rotary_emb\.inv_freq",)
     _can_record_outputs = {"hidden_states": BaichuanLayer, "attentions": BaichuanAttention}  # noqa: RUF012
 
+    @classmethod
+    def _can_set_attn_implementation(cls) -> bool:
+        """transformers looks for words of its own in the source otherwise."""
+        return True
+
     def __init__(self, config: BaichuanConfig) -> None:
         self._supports_flash_attn = not config.has_alibi
         assert_supported(config, alibi=config.has_alibi)
@@ -167,8 +180,8 @@ class BaichuanModel(BaichuanPreTrainedModel):
         seq_idx: torch.Tensor | None = None,
         **more: Any,
     ) -> Any:
-        """Hidden states. Packed texts are told by `position_ids` that start again, without an attention mask; by
-        `seq_idx`; or by an attention mask that numbers them 1, 2, 3."""
+        """Hidden states. Packed texts are told by `position_ids` that start again, by their numbers in `seq_idx`, or by
+        an attention mask that numbers them 1, 2, 3 and padding 0."""
         hidden = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
         if use_cache and past_key_values is None:
             past_key_values = DynamicCache(config=self.config)

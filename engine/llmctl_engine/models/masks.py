@@ -10,7 +10,7 @@ import torch
 
 def packed_segments(position_ids: torch.Tensor | None, seq_idx: torch.Tensor | None) -> torch.Tensor | None:
     """Numbers of the packed texts, (batch, length), rising along a row: `seq_idx` where it is given, else one more
-    wherever `position_ids` do not count on. None where every row is one text."""
+    wherever `position_ids` do not count on, behind padding too. None where every row is one text."""
     if seq_idx is not None:
         return seq_idx
     if position_ids is None or position_ids.shape[-1] < 2:
@@ -21,10 +21,16 @@ def packed_segments(position_ids: torch.Tensor | None, seq_idx: torch.Tensor | N
     return torch.nn.functional.pad(jumps.long().cumsum(-1), (1, 0))
 
 
-def segment_starts(segments: torch.Tensor) -> torch.Tensor:
-    """True at the first token of every segment of (batch, length)."""
-    new = segments[:, 1:] != segments[:, :-1]
-    return torch.nn.functional.pad(new, (1, 0), value=True)
+def text_starts(segments: torch.Tensor | None, attention_mask: torch.Tensor | None) -> torch.Tensor | None:
+    """True at the first token of every packed text of (batch, length): where the segment changes, or the number that
+    the attention mask gives to texts. None where neither is told."""
+    starts = None
+    for numbers, lowest in ((segments, 0), (attention_mask, 2)):
+        if numbers is not None and numbers.dim() == 2:
+            new = (numbers[:, 1:] != numbers[:, :-1]) & (numbers[:, 1:] >= lowest)
+            new = torch.nn.functional.pad(new, (1, 0), value=True)
+            starts = new if starts is None else starts | new
+    return starts
 
 
 def visible_keys(

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, LlamaConfig
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, LlamaConfig
+from transformers.models.auto import tokenization_auto
 
 from llmctl_engine.models.baichuan import BaichuanConfig, BaichuanForCausalLM, BaichuanModel
+from llmctl_engine.models.tokenizers import BaichuanTokenizer, YuanTokenizer
 from llmctl_engine.models.yuan import YuanConfig, YuanForCausalLM, YuanModel
 
 FAMILIES = (
-    (BaichuanConfig, BaichuanModel, BaichuanForCausalLM),
-    (YuanConfig, YuanModel, YuanForCausalLM),
+    (BaichuanConfig, BaichuanModel, BaichuanForCausalLM, BaichuanTokenizer),
+    (YuanConfig, YuanModel, YuanForCausalLM, YuanTokenizer),
 )
 
 
@@ -36,10 +38,14 @@ class LlamaFolder:
 
 def register() -> None:
     """Make the Auto classes load folders of the project's families. May be called again."""
-    for config, model, language_model in FAMILIES:
+    for config, model, language_model, tokenizer in FAMILIES:
         AutoConfig.register(config.model_type, config, exist_ok=True)
         AutoModel.register(config, model, exist_ok=True)
         AutoModelForCausalLM.register(config, language_model, exist_ok=True)
+        AutoTokenizer.register(config, tokenizer, exist_ok=True)
+        # Published folders name LlamaTokenizer, or code of their own; with these two, the family's wins.
+        tokenization_auto.TOKENIZER_MAPPING_NAMES[config.model_type] = tokenizer.__name__
+        tokenization_auto.MODELS_WITH_INCORRECT_HUB_TOKENIZER_CLASS.add(config.model_type)
     AutoConfig.register(LlamaFolder.model_type, LlamaFolder, exist_ok=True)
 
 

@@ -15,10 +15,10 @@ from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
 from llmctl_engine.errors import EngineError
-from llmctl_engine.models.attention import finished, flash_mask, ready_made, text_segments
+from llmctl_engine.models.attention import finished, flash_mask, ready_made
 from llmctl_engine.models.filtering import LocalFilter, with_filter_state
 from llmctl_engine.models.layers import MASKED, RMSNorm, Rotary, attend, rotary, rotate, split_heads
-from llmctl_engine.models.masks import Mask, segment_starts, visible_keys
+from llmctl_engine.models.masks import Mask, packed_segments, text_starts, visible_keys
 
 EOD = 77185
 """Yuan's end of a document, its only special token."""
@@ -140,6 +140,11 @@ class YuanPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
     _keys_to_ignore_on_load_unexpected = (r"rotary_emb\.inv_freq",)
     _can_record_outputs = {"hidden_states": YuanLayer, "attentions": YuanAttention}  # noqa: RUF012
 
+    @classmethod
+    def _can_set_attn_implementation(cls) -> bool:
+        """transformers looks for words of its own in the source otherwise."""
+        return True
+
 
 class YuanModel(YuanPreTrainedModel):
     """Embedding, layers, last norm."""
@@ -165,17 +170,17 @@ class YuanModel(YuanPreTrainedModel):
         seq_idx: torch.Tensor | None = None,
         **more: Any,
     ) -> Any:
-        """Hidden states. Packed texts are told by `position_ids` that start again, without an attention mask, or by
-        `seq_idx`; then neither attention nor filter crosses their borders. `position_ids` beside an attention mask
-        tell the filter where a text starts behind its padding."""
+        """Hidden states. Packed texts are told as in Baichuan; neither attention nor filter crosses their borders.
+        `position_ids` that start behind padding keep the padding out of the filter; without them it passes into the
+        first two tokens, as in the published model."""
         hidden = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
         if use_cache or past_key_values is not None:
             past_key_values = with_filter_state(past_key_values, len(self.layers))
         past = past_key_values.get_seq_length() if past_key_values is not None else 0
-        segments = text_segments(attention_mask, position_ids, seq_idx, past)
+        segments = packed_segments(position_ids, seq_idx) if past == 0 else None
         texts = self._texts(input_ids, segments, past_key_values)
         mask = self._mask(hidden, past, attention_mask, texts)
-        starts = _filter_starts(segments, attention_mask, position_ids) if past == 0 else None
+        starts = text_starts(segments, attention_mask) if past == 0 else None
         if position_ids is None:
             position_ids = torch.arange(past, past + hidden.shape[1], device=hidden.device)[None]
         head_size = self.config.hidden_size // self.config.num_attention_heads
@@ -266,19 +271,6 @@ class YuanForCausalLM(YuanPreTrainedModel, GenerationMixin):  # type: ignore[mis
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
         )
-
-
-def _filter_starts(
-    segments: torch.Tensor | None, attention_mask: torch.Tensor | None, position_ids: torch.Tensor | None
-) -> torch.Tensor | None:
-    """Where the filter must not look back, (batch, length): the first tokens of packed texts; behind padding, tokens
-    whose position is told to be 0, as generation does. Padding without positions passes into the filter as in the
-    published model."""
-    if segments is not None:
-        return segment_starts(segments)
-    if position_ids is None or attention_mask is None or attention_mask.dim() != 2:
-        return None
-    return (position_ids == 0) & (attention_mask > 0)
 
 
 def _assert_whole(texts: torch.Tensor | None, attention_mask: torch.Tensor | None, implementation: str) -> None:
