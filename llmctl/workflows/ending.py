@@ -27,6 +27,8 @@ def conclude(live: Live, ending: Ending, watcher: Watcher) -> None:
     for outcome in collect(live.job, live.folder, live.transports, weights=weights):
         if outcome.error:
             watcher.note(str(outcome.error))
+        elif outcome.value and (told := outcome.value.told(outcome.item, live.job.run_dir)):
+            watcher.note(told)
     reports = ending.reports.values()
     note_state(
         live.folder,
