@@ -9,15 +9,17 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from llmctl_reports.readers import IN_FOLDER
 
 from llmctl.errors import NodeError, UsageError
 from llmctl.quoting import sh_quote
 from llmctl.recipe.hosts import Node, parse_nodes
-from llmctl.remote.connect import connect
-from llmctl.remote.ssh import SshTransport
 from llmctl.workflows.beside import CONFIGS
+
+if TYPE_CHECKING:
+    from llmctl.remote.ssh import SshTransport
 
 MOST = 2 << 30
 """Bytes that are fetched for one report."""
@@ -71,6 +73,8 @@ def fetching(moved: Moved = lambda *_: None) -> Iterator[Fetch]:
         opened: dict[Node, SshTransport] = {}
 
         def fetch(far: FarPath) -> Path:
+            from llmctl.remote.connect import connect  # paramiko: most reports need none
+
             try:
                 if far.node not in opened:
                     opened[far.node] = connect(far.node)

@@ -14,6 +14,7 @@ from llmctl_reports.explaining import explain
 from llmctl_reports.next_checks import diagnosis_line
 from llmctl_reports.profiles import Verdict
 from llmctl_reports.sparkline import sparkline
+from llmctl_reports.speed_lines import speed_warnings
 from llmctl_reports.table_check import Slip, slips, table_rows
 from llmctl_reports.tables import Table
 from llmctl_reports.values import RunLog
@@ -33,6 +34,8 @@ EXIT_CODES = {
 
 
 AS_IS = Asked()
+FIRST = 8
+"""Differences of two runs that a terminal shows, the most suspicious ones."""
 NOT_COMPARED = "not compared; the recipe names a reference: llmctl report --compare "
 
 
@@ -100,10 +103,14 @@ class Report:
         if found is not None:
             lines += [*document.comparison_lines(found, lang), words.alignment_line(found, lang)]
             lines += [words.verdict_line(found), diagnosis_line(found, lang)]
+        differ = self.differences
         dropped = ", ".join(f"{count} x {reason}" for reason, count in self.run.dropped.items())
         return [
             tables.results_table(self.run, reference, lang),
             tables.speed_table(self.run, reference, lang),
+            *([tables.differences_table(differ[:FIRST], lang)] if differ else []),
+            *([f"... {len(differ) - FIRST} more stand in the report"] if differ[FIRST:] else []),
+            *speed_warnings(self.run, reference, lang),
             *filter(None, lines),
             *([f"left out of the run's log: {dropped}"] if dropped else []),
             *([f"{NOT_COMPARED}{self.suggested}"] if self.suggested else []),

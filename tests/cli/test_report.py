@@ -67,9 +67,10 @@ def test_the_summary_is_all_that_is_printed(tmp_path: Path, call: Run) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"run.log", "ref.log"}
 
 
-def test_only_pictures_need_matplotlib(tmp_path: Path, run_llmctl: Run) -> None:
-    (tmp_path / "none/matplotlib").mkdir(parents=True)
-    (tmp_path / "none/matplotlib/__init__.py").write_text("raise ImportError('not here')")
+def test_only_pictures_need_matplotlib_and_only_other_machines_ssh(tmp_path: Path, run_llmctl: Run) -> None:
+    for name in ("matplotlib", "pandas", "paramiko", "torch"):
+        (tmp_path / "none" / name).mkdir(parents=True)
+        (tmp_path / "none" / name / "__init__.py").write_text("raise ImportError('not here')")
     env = os.environ | {"LLMCTL_HOME": str(tmp_path / "home"), "PYTHONPATH": str(tmp_path / "none")}
     words = ("report", log(tmp_path, "run.log", 1.0), "--compare", log(tmp_path, "ref.log", 1.0), "-o", "out")
     done = run_llmctl(*words, cwd=tmp_path, env=env, code=0)
@@ -78,6 +79,30 @@ def test_only_pictures_need_matplotlib(tmp_path: Path, run_llmctl: Run) -> None:
         *("report.html", "report.md", "report.json", "points.csv"),
     }
     assert "ImportError" in run_llmctl(*words, "--format", "png", cwd=tmp_path, env=env).stderr
+
+
+def test_many_runs_are_one_table_and_one_exit_code(tmp_path: Path, call: Run) -> None:
+    good, bad = log(tmp_path, "good.log", 1.0), log(tmp_path, "bad.log", 1.1)
+    done = call(good, bad, "gone.log", "--compare", log(tmp_path, "ref.log", 1.001), code=2)
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert [(row[0], row[-1]) for row in rows if row[:1] in (["good.log"], ["bad.log"])] == [
+        ("good.log", "PASS"),
+        ("bad.log", "FAIL"),
+    ]
+    assert "gone.log: no such file" in done.stdout
+    assert done.stdout.splitlines()[-1] == "report: report-runs/runs.html"
+    value = json.loads(call(good, bad, "--compare", "ref.log", "--format", "json", code=1).stdout)
+    assert [each["verdict"] for each in value["comparisons"]] == ["PASS", "FAIL"]
+    assert "| bad.log |" in call(good, bad, "--format", "summary", code=0).stdout
+
+
+def test_one_start_of_a_log_that_holds_several(tmp_path: Path, call: Run) -> None:
+    twice = tmp_path / "twice.log"
+    parts = (log(tmp_path, "one.log", 1.5, count=15), log(tmp_path, "two.log", 1.0, count=20))
+    twice.write_text("".join(part.read_text(encoding="utf-8") for part in parts), encoding="utf-8")
+    call(twice, "--segment", "1", "--compare", parts[0], "--profile", "exact", code=0)
+    call(twice, "--segment", "2", "--compare", parts[1], "--profile", "exact", code=0)
+    assert "no segment 3" in call(twice, "--segment", "3", code=2).stderr
 
 
 def test_mistakes_are_told(tmp_path: Path, call: Run) -> None:

@@ -105,6 +105,28 @@ def test_one_file(tmp_path: Path, name: str, files: set[str]) -> None:
     assert {path.name for path in output.parent.iterdir()} == files
 
 
+@pytest.mark.parametrize(
+    ("formats", "output", "files"),
+    [
+        (("md", "csv"), "out", {"out/report.md", "out/points.csv"}),
+        (("html", "md"), "out.html", {"out.html/report.html", "out.html/report.md"}),
+        (("summary",), "s.md", {"s.md"}),
+        (("summary",), "s", {"s/summary.md"}),
+        (("json",), "v1.2", {"v1.2/report.json"}),
+        (("png",), "p.png", {"p.png/loss.png"}),
+        (("md",), "there.md", {"there.md/report.md"}),
+    ],
+)
+def test_a_folder_for_more_than_one_file(
+    tmp_path: Path, formats: tuple[str, ...], output: str, files: set[str]
+) -> None:
+    made = make_report(str(write_run(tmp_path / "r")))
+    (tmp_path / "there.md").mkdir()
+    written = write_report(made, formats=formats, languages=("en",), output=Path(output))
+    assert {str(path) for path in written} == files
+    assert all(path.is_file() for path in written)
+
+
 def test_mistakes(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "r")
     made = make_report(str(folder))
@@ -112,6 +134,9 @@ def test_mistakes(tmp_path: Path) -> None:
         write_report(made, formats=("md",), languages=("en", "zh"), output=tmp_path / "a.md")
     with pytest.raises(UsageError, match="cannot be written"):
         write_report(made, formats=("json",), languages=("en",), output=folder / "manifest.json/x.json")
+    with pytest.raises(UsageError, match="cannot be written") as error:
+        write_report(made, formats=("json", "md"), languages=("en",), output=folder / "manifest.json")
+    assert error.value.why == "it is a file, and json, md go into a folder"
     with pytest.raises(UsageError, match="unknown value 'pdf'"):
         chosen_formats("md,pdf", None)
     with pytest.raises(UsageError, match="unknown value 'fr'"):
