@@ -64,6 +64,8 @@ class Final:
     """Seconds."""
     train_samples_per_second: float | None = None
     train_steps_per_second: float | None = None
+    train_tokens_per_second: float | None = None
+    """Of all devices."""
     epochs: float | None = None
 
 
