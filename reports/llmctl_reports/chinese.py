@@ -32,6 +32,9 @@ PHRASES = {
     "step times, warm-up included": "单步时间（含预热）",
     "the whole run time, everything included": "总运行时间（含全部开销）",
     "the trainer's steps per second": "训练器输出的steps/s",
+    "tokens as logged": "日志中每步的token数",
+    "the log's count of tokens": "日志中的累计token数",
+    "global batch x sequence length": "全局批大小x序列长度",
     "the global batch of the run is not in the log: taken to be equal": "本次训练的日志中没有全局批大小：视为相同",
     "the global batch of the reference is not in the log: taken to be equal": "参考的日志中没有全局批大小：视为相同",
     "the global batch of the run and the reference is not in the log: taken to be equal": (

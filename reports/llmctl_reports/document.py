@@ -9,6 +9,7 @@ from llmctl_reports import words
 from llmctl_reports.chinese import translated
 from llmctl_reports.curves import Chart, charts
 from llmctl_reports.next_checks import diagnosis_line
+from llmctl_reports.speed_lines import speed_lines, speed_warnings
 from llmctl_reports.tables import (
     Table,
     checks_table,
@@ -22,7 +23,6 @@ from llmctl_reports.tables import (
     results_table,
     speed_table,
 )
-from llmctl_reports.throughput import disagreement, throughput
 from llmctl_reports.values import RunLog
 from llmctl_reports.verdict import Comparison
 
@@ -69,11 +69,7 @@ def blocks(
     if comparison and comparison.statistics.rel_error.mean is not None:
         made += [Heading(say["figures"]), Line(say["judged"]), figures_table(comparison, lang)]
     made += [Heading(say["speed"]), speed_table(run, reference, lang)]
-    made += [Line(_basis(say[name], log, lang)) for name, log in _named(run, reference)]
-    for name, log in _named(run, reference):
-        if apart := disagreement(log):
-            logged, recomputed = (f"{each:.4g}" for each in apart)
-            made.append(Line(say["disagreement"].format(say[name], logged, recomputed)))
+    made += map(Line, speed_lines(run, reference, lang))
     for name in ("seconds", "grad_norm"):
         if name in drawn:
             made += [Heading(say[name]), drawn[name]]
@@ -94,6 +90,7 @@ def summary(title: str, run: RunLog, comparison: Comparison | None, lang: str) -
     if comparison:
         made += [checks_table(comparison, lang)]
     made += [results_table(run, reference, lang), speed_table(run, reference, lang)]
+    made += map(Line, speed_warnings(run, reference, lang))
     if comparison:
         made += map(Line, comparison_lines(comparison, lang))
     return markdown(title, [block for block in made if block not in (Heading(say["alignment"]), Line(""))])
@@ -138,10 +135,3 @@ def _compared(run: RunLog, comparison: Comparison | None, lang: str) -> list[Blo
 
 def _named(run: RunLog, reference: RunLog | None) -> list[tuple[str, RunLog]]:
     return [("run", run), *([("reference", reference)] if reference else [])]
-
-
-def _basis(name: str, log: RunLog, lang: str) -> str:
-    basis = throughput(log).basis
-    if lang == "en":
-        return f"{name}: computed from {basis}." if basis != "not logged" else f"{name}: the log has no times."
-    return f"{name}：由{translated(basis, lang)}计算。" if basis != "not logged" else f"{name}：日志中没有时间。"

@@ -90,6 +90,7 @@ def final_of(values: Mapping[str, Any]) -> Final:
         train_runtime=finite(values.get("train_runtime")) or None,
         train_samples_per_second=finite(values.get("train_samples_per_second")) or None,
         train_steps_per_second=finite(values.get("train_steps_per_second")) or None,
+        train_tokens_per_second=finite(values.get("train_tokens_per_second")) or None,
         epochs=finite(values.get("epoch")),
     )
 
