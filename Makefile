@@ -74,5 +74,5 @@ $(VENV)/.installed: $(VENV)/.made pyproject.toml constraints.txt hatch_build.py
 	touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
-	$(PIP) --group test
+	$(PIP) -e '.[tensorboard]' --group test
 	touch $@

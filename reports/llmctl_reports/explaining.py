@@ -22,6 +22,7 @@ def explain(log: RunLog) -> list[str]:
         else "kept: no points",
         f"columns: {', '.join(columns)}",
     ]
+    told += [f"not used: {', '.join(log.unused)}"] if log.unused else []
     told += [f"left out: {count} x {reason}" for reason, count in log.dropped.items()]
     told += [f"says of its run: {', '.join(f'{name} {value}' for name, value in known.items())}"] if known else []
     told += [f"says at its end: {', '.join(f'{name} {value}' for name, value in final.items())}"] if final else []

@@ -116,6 +116,8 @@ class RunLog:
     final: Final = Final()
     notes: tuple[str, ...] = ()
     """What a reader of the report must know about this log."""
+    unused: tuple[str, ...] = ()
+    """What the log has besides, by its own names."""
     allowed_findings: tuple[str, ...] = ()
     """What was found wrong with the nodes before the run, which was started in spite of it."""
     restarts: tuple[Restart, ...] = ()

@@ -15,12 +15,15 @@ from llmctl_reports.explaining import explain
 from llmctl_reports.readers import READERS, read_log
 from llmctl_reports.values import RunLog
 
+from tests.reports.event_files import event_file
+
 NUMBER = re.compile(r"[-+]?(?:\d[\d,_]*(?:\.[\d_]*)?|\.\d[\d_]*)(?:[eE][-+]?\d[\d_]*)?")
 
 
 def check(data: bytes) -> int:
-    """Read the bytes as whatever they look like and then by each reader; the points that were found. Raises
-    AssertionError for a point that is not in the text, and lets every error pass that is not of the error tree."""
+    """Read the bytes as whatever they look like, then by each reader, then as an event of TensorBoard; the points that
+    were found. Raises AssertionError for a point that is not in the text, and lets every error pass that is not of the
+    error tree."""
     found = 0
     with tempfile.TemporaryDirectory(dir=_memory()) as folder:
         path = Path(folder) / "a.log"
@@ -30,6 +33,9 @@ def check(data: bytes) -> int:
                 log = read_log(path, name)
                 hold(log, data)
                 found += len(log.points)
+        path.write_bytes(event_file(data, data))
+        with suppress(ReportError):
+            found += len(read_log(path).points)
     return found
 
 

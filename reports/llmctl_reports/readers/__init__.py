@@ -10,6 +10,7 @@ from llmctl_reports.errors import ReportError
 from llmctl_reports.readers import (
     columns,
     deepspeed,
+    events,
     golden,
     hf_stdout,
     megatron,
@@ -37,6 +38,7 @@ class Reader(Protocol):
 
 
 READERS: dict[str, Reader] = {
+    "TensorBoard": events,
     "steps.jsonl": steps,
     "trainer_state.json": trainer_state,
     "trainer_log.jsonl": trainer_log,
@@ -76,7 +78,7 @@ def read_log(path: Path, format_in: str | None = None, segment: int | None = Non
     when there is no such format or segment."""
     if format_in is not None and format_in not in READERS:
         raise ReportError(f"no format {format_in!r}", where="--format-in", hint=f"there are {', '.join(READERS)}")
-    source = Source(locate(path))
+    source = _source(path)
     likely = [format_in] if format_in else _likely(source)
     logs = []
     for name in likely:
@@ -100,6 +102,13 @@ def read_log(path: Path, format_in: str | None = None, segment: int | None = Non
         hint="give the file that the trainer wrote, or a table with the columns step and loss; --format-in NAME reads "
         "it as one format",
     )
+
+
+def _source(path: Path) -> Source:
+    """The log of a file or folder; event files where a folder has nothing better."""
+    if path.is_dir() and not any((path / name).is_file() for name in IN_FOLDER) and (files := events.in_folder(path)):
+        return Source(files[0], files[1:])
+    return Source(locate(path))
 
 
 def _nearest(source: Source) -> str:
@@ -128,7 +137,7 @@ def locate(path: Path) -> Path:
         raise ReportError(
             "no log in this folder",
             where=str(path),
-            why=f"looked for {', '.join(IN_FOLDER)}",
+            why=f"looked for {', '.join(IN_FOLDER)} and TensorBoard's event files",
             hint="give the log file itself",
         )
     if not path.exists():

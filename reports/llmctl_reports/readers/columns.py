@@ -7,23 +7,13 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from llmctl_reports.readers.common import TOKENS_SEEN, finite, number, parsed, whole
+from llmctl_reports.readers.common import finite, number, parsed, whole
 from llmctl_reports.readers.gather import Gathering
+from llmctl_reports.readers.names import columns_of, unused
 from llmctl_reports.readers.source import Source
-from llmctl_reports.values import BROKEN, Meta, RunLog
+from llmctl_reports.values import BROKEN, RunLog
 
-NAMES = {
-    "step": ("step", "_step", "global_step", "iteration", "iter", "trainer/global_step", "train/global_step"),
-    "loss": ("loss", "train_loss", "train/loss", "training_loss", "lm loss", "lm_loss"),
-    "epoch": ("epoch", "train/epoch"),
-    "learning_rate": ("learning_rate", "lr", "train/learning_rate"),
-    "grad_norm": ("grad_norm", "train/grad_norm"),
-    "seconds": ("step_time", "seconds", "step_seconds"),
-    "tokens": ("tokens",),
-    "tokens_seen": (*TOKENS_SEEN, *(f"train/{name}" for name in TOKENS_SEEN)),
-}
-"""Our column by the names that it goes by, in lower case; W&B's exports put the run's name and ` - ` before."""
-
+BOTH = {"step", "loss"}
 BLANK = "\ufeff \n"
 
 
@@ -35,22 +25,40 @@ def sniff(head: str) -> bool:
             row = parsed(first)
         except ValueError:
             return False
-        return isinstance(row, dict) and "step" in _named(row)
-    return {"step", "loss"} <= _named(dict.fromkeys(_cells(first))).keys()
+        return isinstance(row, dict) and "step" in columns_of(tuple(row))
+    return columns_of(tuple(_cells(first))).keys() >= BOTH
 
 
 def read(source: Source) -> RunLog:
-    """All rows with a step; a row without a loss is one of another kind and is passed over."""
+    """All rows with a step and a loss; a row without is one of another kind and is passed over. The first row with
+    both says which columns are meant."""
     found = Gathering()
+    names: dict[str, tuple[str, ...]] = {}
+    layouts: set[tuple[str, ...]] = set()
+    others: dict[str, None] = {}
     for row in _rows(source, found):
-        names = _named(row)
-        step = whole(row[names["step"]]) if "step" in names else None
-        if step is None or "loss" not in names or row[names["loss"]] in (None, ""):
+        keys = tuple(row)
+        if not names.keys() >= BOTH:
+            names = columns_of(keys)
+        if keys not in layouts:
+            layouts.add(keys)
+            others |= dict.fromkeys(unused(keys, names))
+        step, loss = (row.get(names[name][0]) if name in names else None for name in ("step", "loss"))
+        at = whole(step)
+        if at is None or loss in (None, ""):
             continue
-        extras = {name: finite(row[names[name]]) for name in NAMES if name in names and name not in ("step", "loss")}
+        extras = {name: finite(row.get(mine[0])) for name, mine in names.items() if name not in BOTH}
         extras["tokens_seen"] = extras.get("tokens_seen") or None
-        found.add(step, number(row[names["loss"]]), **extras)
-    return RunLog(source=str(source.path), format="table", points=found.points(), dropped=found.dropped, meta=Meta())
+        found.add(at, number(loss), **extras)
+    several = len(names.get("loss", ())) > 1
+    return RunLog(
+        source=str(source.path),
+        format="table",
+        points=found.points(),
+        dropped=found.dropped,
+        notes=(f"of {len(names['loss'])} columns of losses the first was read: {names['loss'][0]}",) if several else (),
+        unused=tuple(others),
+    )
 
 
 def _first_line(text: str) -> str:
@@ -81,14 +89,3 @@ def _rows(source: Source, found: Gathering) -> Iterator[Mapping[str, Any]]:
             yield row
         else:
             found.dropped[BROKEN] += 1
-
-
-def _named(row: Mapping[str, Any]) -> dict[str, str]:
-    """Our name -> the table's."""
-    found: dict[str, str] = {}
-    for key in row:
-        plain = str(key).strip().lower().rpartition(" - ")[2]
-        for name, spellings in NAMES.items():
-            if plain in spellings:
-                found.setdefault(name, key)
-    return found

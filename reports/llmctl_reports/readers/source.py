@@ -24,6 +24,8 @@ class Source:
     """One log file. Raises ReportError when it cannot be read."""
 
     path: Path
+    more: tuple[Path, ...] = ()
+    """Further files of the same log, where a format has several; they go on where this one ends."""
 
     @cached_property
     def head(self) -> str:
