@@ -279,7 +279,8 @@ def build(folder, request):
 
 def make_venv(folder, python, with_pip):
     say(step="making the environment")
-    run([python, "-m", "venv", "--without-pip", folder], "the environment cannot be made")
+    hint = "see there: %s --version; name a Python 3.6 or newer that has the module venv with --env-python" % python
+    run([python, "-m", "venv", "--without-pip", folder], "the environment cannot be made", hint)
     if with_pip:
         hint = "install the package python3-venv there, or put the wheel of pip into the wheelhouse"
         bootstrap = [os.path.join(folder, "bin", "python"), "-m", "ensurepip", "--default-pip"]
@@ -298,7 +299,8 @@ def make_conda(folder, first, request):
         argv += ["--file", first]
     else:
         argv += ["python" + ("=" + request["version"] if request["version"] else ""), "pip"]
-    run(argv, "conda cannot make the environment")
+    hint = "see there: %s config --show channels; are they reached, and do they have what the file names?" % conda
+    run(argv, "conda cannot make the environment", hint)
 
 
 def conda_places(name):
@@ -318,7 +320,9 @@ def install(folder, first, wheels, bootstrap):
         argv += ["--no-index", "--find-links", wheels, "--only-binary", ":all:"]
         environment = {key: "" for key in os.environ if key.startswith("PIP_")}
         environment["PIP_CONFIG_FILE"] = os.devnull
-    hint = "the wheelhouse lacks what is named, or has no build of it for this machine" if wheels else ""
+    hint = "the wheelhouse lacks what is named, or has no build of it for this machine"
+    if not wheels:
+        hint = "mend the file; where the node reaches no index: pip download -r FILE -d wheels, then --env wheels"
     run(argv, "pip cannot install it", hint, **environment)
     try:
         run(pip + ["check"], "packages do not fit together", "", **environment)

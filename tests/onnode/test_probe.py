@@ -73,6 +73,29 @@ def test_a_hanging_command_is_killed_with_its_children_and_the_others_are_told(t
     assert not alive(child)
 
 
+def test_when_the_asker_goes_away_its_commands_end_with_all_their_children(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    commands = {"reads on": command(f"sleep 300 & echo $! > '{pid}.new'; mv '{pid}.new' '{pid}'; wait")}
+    text = program(
+        onnode_file("probe.py").read_text(encoding="utf-8"),
+        {"activation": None, "timeout": 300, "commands": commands, "ports": []},
+    )
+    child = subprocess.Popen([sys.executable, "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert child.stdin is not None
+    assert child.stdout is not None
+    child.stdin.write(text)
+    child.stdin.close()
+    deadline = time.monotonic() + 60
+    while not pid.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    child.stdout.close()
+    assert child.wait(60) == 1
+    while alive(int(pid.read_text())):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
