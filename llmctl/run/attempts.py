@@ -17,6 +17,8 @@ class Reason(StrEnum):
     COLLECTIVE_TIMEOUT = "collective_timeout"
     RANK_KILLED = "rank_killed"
     JOB_ERROR = "job_error"
+    REQUEUED = "requeued"
+    """Slurm took its nodes away and started it again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +46,7 @@ class Attempt:
     automatic: bool = False
     """Nobody asked for it: it followed from the failure before."""
     elastic: bool = False
-    """Torchrun itself began it, with the nodes and the supervisors of the one before."""
+    """Torchrun or Slurm began it, within the start of the one before."""
 
     def line(self) -> str:
         """One line for people."""

@@ -36,13 +36,13 @@ def note_attempt(folder: RunFolder, ending: Ending) -> None:
     folder.update_manifest(attempts=[asdict(each) for each in attempts])
 
 
-def note_elastic(folder: RunFolder, progress: Progress, last_step: int) -> Attempt | None:
-    """Write down that torchrun replaced a lost rank by itself; the new attempt."""
+def note_anew(folder: RunFolder, progress: Progress, last_step: int, reason: Reason) -> Attempt | None:
+    """Write down that torchrun replaced a lost rank, or that Slurm started the job again; the new attempt."""
     attempts = read_attempts(folder.read_manifest())
     if not attempts:
         return None
     last, now = attempts[-1], time.time()
-    ended = replace(last, ended=now, reason=Reason.RANK_KILLED, last_step=last_step, from_step=last.from_step or 0)
+    ended = replace(last, ended=now, reason=reason, last_step=last_step, from_step=last.from_step or 0)
     begun = Attempt(number=last.number + 1, started=now, nodes=last.nodes, from_step=progress.from_step, elastic=True)
     folder.update_manifest(attempts=opened_attempts([*attempts[:-1], ended], begun))
     return begun

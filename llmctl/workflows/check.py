@@ -26,9 +26,12 @@ from llmctl.run.redact import Redactor
 from llmctl.workflows.asking import Ask, ask_all, by_pdsh, by_transport
 from llmctl.workflows.collective import ask_collective
 from llmctl.workflows.facts_file import load_baseline, load_saved
+from llmctl.workflows.live import open_all, reached_here
+from llmctl.workflows.manifest import login_of
 from llmctl.workflows.pairs import ask_pairs
 from llmctl.workflows.question import question_of, told_variables
 from llmctl.workflows.render import Draft, draft
+from llmctl.workflows.slurm_gate import allocated
 
 SECOND_ROUND = ("network.resolves", "network.connect", "network.ports", "network.path_mtu", "ssh.from_first")
 """Facts about pairs of nodes."""
@@ -141,6 +144,10 @@ def check_words(
         raise UsageError("--collective starts the ranks of a recipe over SSH", hint="llmctl check RECIPE --collective")
     if collective and recipe is not None and recipe.cluster.container:
         raise UsageError("--collective starts ranks on the nodes themselves", why="the recipe's run in a container")
+    if planned is not None and recipe is not None and recipe.launch.backend == "slurm" and not via_pdsh:
+        if collective:
+            raise UsageError("--collective starts ranks over SSH", why="those of the recipe are started by Slurm")
+        return _by_slurm(planned, question, against, watch)
     transports: dict[str, Transport] = {}
     errors: dict[str, LlmctlError] = {}
     if recipe is not None and recipe.launch.backend == "local":
@@ -170,6 +177,33 @@ def check_words(
         for transport in transports.values():
             transport.close()
     return replace(checked, nodes=tuple(nodes), errors=errors | checked.errors)
+
+
+def _by_slurm(planned: Draft, question: Question, baseline: Sequence[Fact], watch: Watch) -> CheckResult:
+    """The nodes of a recipe for Slurm, as steps of a short allocation. Raises NodeError where Slurm does not give
+    them now."""
+    recipe = planned.loaded.recipe
+    login = login_of(recipe)
+    said: list[str] = []
+
+    def tell(text: str) -> None:
+        said.append(text)
+        for node in planned.nodes:
+            watch(node.name, text)
+
+    tell("asking Slurm for an allocation")
+    transports = open_all(planned.nodes, login, local=reached_here("slurm", login))
+    try:
+        with allocated(planned, transports, tell) as steps:
+            if not steps:
+                raise NodeError(
+                    "Slurm does not give the nodes now", where="launch.slurm", why=said[-1],
+                    hint="squeue shows who has them; where ssh leads to them: llmctl check NODES",
+                )  # fmt: skip
+            return check_nodes(planned.nodes, steps, question, recipe=recipe, baseline=baseline, watch=watch)
+    finally:
+        for transport in transports.values():
+            transport.close()
 
 
 def _again(path: Path, only: Sequence[str], baseline: Sequence[Fact]) -> CheckResult:

@@ -178,6 +178,14 @@ def open_nodes(request: CleanRequest) -> Cleaning:
         transports: dict[str, Transport] = {node.name: LocalTransport(node) for node in nodes}
         names = tuple(transports)
         return Cleaning(request, names, transports, {}, known, folder.run_id)
+    if manifest["backend"] == "slurm":
+        raise UsageError(
+            "what Slurm started is not cleaned over SSH",
+            where=folder.run_id,
+            why="Slurm ends all that is left of a job when the job ends",
+            hint=f"squeue --name={folder.run_id}; llmctl cancel {folder.run_id}; where ssh leads to the nodes: "
+            "llmctl nodes clean NODES",
+        )
     login = manifest["login"]
     return _opened(request, nodes, known, user=login["user"], port=login["port"], only=folder.run_id)
 

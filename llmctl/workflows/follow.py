@@ -38,6 +38,8 @@ class Patience:
 
     elastic: bool = False
     """Torchrun replaces lost ranks by itself: only the end of its launcher is a failure."""
+    anew: Reason | None = None
+    """Why training begins anew where another than llmctl sees to that; None where nobody does."""
     stall: float = 0
     """Seconds without a step after which a run hangs; 0: never."""
     end_stalled: bool = False
@@ -69,7 +71,7 @@ class Follower:
     sign: float | None = None
     """When the first sign of a failure was seen."""
     restarted: Callable[[Progress, int], None] = lambda _progress, _last: None
-    """Told when torchrun began training anew within the attempt: where it stands, and the last step before."""
+    """Told when training began anew within the attempt: where it stands, and the last step before."""
     idle: float = 0.0
     """Seconds since the last step in which the first node answered."""
     pace: Pace | None = None
@@ -92,7 +94,7 @@ class Follower:
                 now = time.monotonic()
                 stepped = (starts, step) != (self.progress.starts, self.progress.step)
                 self._judge_silence(now, now - last, stepped=stepped)
-                if self.patience.elastic and 0 < starts < self.progress.starts:
+                if self.patience.anew and 0 < starts < self.progress.starts:
                     self.restarted(self.progress, step)
                 last = now
                 state = self.seen(now)

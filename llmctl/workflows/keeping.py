@@ -16,7 +16,7 @@ from llmctl.run.attempts import Reason, read_attempts
 from llmctl.run.folder import RunFolder
 from llmctl.run.records import Progress
 from llmctl.run.states import State
-from llmctl.workflows.attempting import Cancelled, interrupted_restart, note_attempt, note_elastic
+from llmctl.workflows.attempting import Cancelled, interrupted_restart, note_anew, note_attempt
 from llmctl.workflows.ending import conclude
 from llmctl.workflows.follow import GRACE, Follower, Patience
 from llmctl.workflows.leftover import end_leftover
@@ -24,6 +24,8 @@ from llmctl.workflows.live import Live, opened
 from llmctl.workflows.pace import Pace
 from llmctl.workflows.restarting import restart
 from llmctl.workflows.watching import Ending, Watcher
+
+ANEW = {Reason.RANK_KILLED: "torchrun replaced a lost rank", Reason.REQUEUED: "Slurm started it again"}
 
 
 def keep(live: Live, watcher: Watcher, recent: Sequence[NodeReport] = (), *, unwatched: bool = False) -> Ending:
@@ -72,8 +74,10 @@ def _follow(live: Live, watcher: Watcher, recent: Sequence[NodeReport], *, unwat
     """Follow one attempt and write down how it ended."""
     manifest = live.folder.read_manifest()
     launch = manifest.get("launch", {})
+    anew = Reason.RANK_KILLED if launch.get("elastic") else Reason.REQUEUED if manifest["backend"] == "slurm" else None
     patience = Patience(
         elastic=bool(launch.get("elastic")),
+        anew=anew,
         stall=launch.get("stall", 0),
         end_stalled=bool(launch.get("retries")) and Reason.COLLECTIVE_TIMEOUT in launch.get("on", ()),
         alone=launch.get("patience", PATIENCE),
@@ -81,9 +85,11 @@ def _follow(live: Live, watcher: Watcher, recent: Sequence[NodeReport], *, unwat
     progress = Progress(total_steps=manifest.get("total_steps") or 0)
 
     def restarted(progress: Progress, last_step: int) -> None:
-        begun = note_elastic(live.folder, progress, last_step)
+        if anew is None:
+            return
+        begun = note_anew(live.folder, progress, last_step, anew)
         if begun is not None:
-            watcher.note(f"torchrun replaced a lost rank: {begun.line()}")
+            watcher.note(f"{ANEW[anew]}: {begun.line()}")
 
     follower = Follower(
         live,

@@ -87,6 +87,9 @@ def test_at_the_time_limit_it_saves_and_goes_back_to_the_queue(slurm: SlurmLab, 
     assert int(told(slurm, job_of(slurm, drill))["Restarts"]) >= 1
     records = drill.records()
     assert sorted(records) == list(range(1, 481)), "the checkpoint at the signal loses no step"
+    first, *again = drill.manifest["attempts"]
+    assert first["reason"] == "requeued"
+    assert all(each["from_step"] > 0 for each in again)
 
 
 def test_without_a_requeue_the_time_limit_is_told_and_a_resume_goes_on(slurm: SlurmLab, tmp_path: Path) -> None:
@@ -126,6 +129,7 @@ def test_a_requeue_by_hand_resumes_without_the_two_minutes(slurm: SlurmLab, tmp_
     slurm.ask("scontrol", "requeue", str(job_of(slurm, drill)))
     drill.hurt()
     until("it runs again", lambda: "continuing from checkpoint-" in drill.text, 60)
+    until("the restart is told", lambda: "Slurm started it again: attempt 2" in drill.text, 30)
     drill.hurt()
     llmctl("cancel", drill.run, env=slurm.env, code=0)
     drill.ends(130, within=90)

@@ -16,8 +16,8 @@ from llmctl.workflows.attempting import (
     Cancelled,
     assert_wanted,
     interrupted_restart,
+    note_anew,
     note_attempt,
-    note_elastic,
 )
 from llmctl.workflows.watching import Ending
 
@@ -59,13 +59,14 @@ def test_a_restart_is_interrupted_when_the_state_says_so(folder: RunFolder) -> N
     assert not interrupted_restart(folder)
 
 
-def test_what_torchrun_began_is_an_attempt_too(folder: RunFolder) -> None:
+@pytest.mark.parametrize("reason", [Reason.RANK_KILLED, Reason.REQUEUED])
+def test_what_torchrun_or_slurm_began_is_an_attempt_too(folder: RunFolder, reason: Reason) -> None:
     progress = Progress()
     progress.feed('{"record": "run", "total_steps": 9, "resumed_from_step": 5}\n')
-    begun = note_elastic(folder, progress, 8)
+    begun = note_anew(folder, progress, 8, reason)
     assert begun is not None
     first, second = read_attempts(folder.read_manifest())
-    assert (first.reason, first.last_step) == (Reason.RANK_KILLED, 8)
+    assert (first.reason, first.last_step) == (reason, 8)
     assert (second.number, second.from_step, second.elastic, second.automatic) == (2, 5, True, False)
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 
 from tests.conftest import llmctl
-from tests.faults.harness import Drill, install
+from tests.faults.harness import Drill, install, until
 from tests.hostile import batches
 from tests.lab import Lab
 from tests.lab.containers import IMAGE, calls, running, with_runtime
@@ -78,3 +78,16 @@ def test_a_job_runs_in_containers(slurm: SlurmLab, tmp_path: Path) -> None:
             assert WORST not in " ".join(argv)
             assert "--env=LLMCTL_MASTER_ADDR" in argv
             assert running(slurm.lab, node) == []
+
+
+def test_the_check_goes_through_slurm_and_a_clean_over_ssh_is_refused(slurm: SlurmLab, tmp_path: Path) -> None:
+    sections = {"cluster": {"workdir": str(slurm.shared)}, "launch": {"backend": "slurm", "slurm": {}}}
+    drill = Drill(slurm.lab, tmp_path, steps=3, sections=sections)
+    told = json.loads(llmctl("check", drill.recipe(), "--json", env=slurm.env, code=0).stdout)
+    names = [fact["node"] for fact in told["facts"] if fact["name"] == "disk.workdir.writable" and not fact["error"]]
+    assert names == [node.name for node in slurm.lab.nodes]
+    until("the allocation is given back", lambda: not slurm.ask("squeue", "-h"))
+    assert "--collective" in llmctl("check", drill.recipe(), "--collective", env=slurm.env, code=2).stderr
+    llmctl("run", drill.recipe(), "--runs", drill.runs, env=slurm.env, code=0, timeout=180)
+    refused = llmctl("nodes", "clean", "--run", drill.run, env=slurm.env, code=2).stderr
+    assert f"squeue --name={drill.run.name}" in refused
