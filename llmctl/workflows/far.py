@@ -20,13 +20,16 @@ from llmctl.workflows.beside import CONFIGS
 
 if TYPE_CHECKING:
     from llmctl.remote.ssh import SshTransport
+    from llmctl.remote.transport import Transport
 
 MOST = 2 << 30
 """Bytes that are fetched for one report."""
 RESULTS = ("all_results.json", "train_results.json")
 """Files beside a log that its readers look into."""
-OF_RUN = ("manifest.json", "recipe.yaml", "env/*.json")
+OF_RUN = ("manifest.json", "recipe.yaml")
 """Files of a run's folder that a report looks into, besides its log."""
+OF_NODE = r"env/[^/\0]+\.json"
+"""The facts of a node, likewise."""
 
 _FAR = re.compile(
     r"(?P<node>(?:[\w.-]+@)?[A-Za-z0-9][\w.-]*(?:=(?:\[[0-9A-Fa-f:]+\]|[\w.-]+))?(?::[0-9]+(?=:))?):(?P<path>.+)",
@@ -54,9 +57,9 @@ Moved = Callable[[FarPath, int, int], None]
 
 def far_path(given: str) -> FarPath | None:
     """The place that `[user@]name[=address][:port]:path` names; None for anything else, such as a drive's letter
-    (`C:\\logs`) or a path whose colon stands behind a slash (`./a:b`)."""
+    (`C:\\logs`), a URL, or a path whose colon stands behind a slash (`./a:b`)."""
     match = _FAR.fullmatch(given)
-    if match is None or _DRIVE.match(given):
+    if match is None or _DRIVE.match(given) or match["path"].startswith("//"):
         return None
     (node,) = parse_nodes([match["node"]])
     return FarPath(node=node, path=match["path"], given=given)
@@ -110,16 +113,20 @@ def _fetch(transport: SshTransport, far: FarPath, folder: Path, moved: Moved) ->
             why=f"at most {MOST / 1e9:.1f} GB are",
             hint=f"make the report there, or copy the log: scp {sh_quote(far.given)} .",
         )
-    copy = folder / (found.folder.name or "root")
+    name = found.folder.name
+    copy = folder / (name if name not in ("", "..") else "root")
     copy.mkdir()
     done = 0
     for name, size in sizes.items():
-        transport.get(str(found.folder / name), copy / name, moved=partial(_tell, moved, far, done, total))
+        transport.get(str(found.folder / name), copy / name, moved=partial(_count, moved, far, done, total))
         done += size
     return copy / found.file if found.file is not None else copy
 
 
-def _tell(moved: Moved, far: FarPath, before: int, total: int, more: int) -> None:
+def _count(moved: Moved, far: FarPath, before: int, total: int, more: int) -> None:
+    """Raises OSError, which ends the copying, when more comes than was told."""
+    if before + more > MOST:
+        raise OSError(f"more than {MOST / 1e9:.1f} GB came")
     moved(far, before + more, total)
 
 
@@ -128,11 +135,12 @@ case $p in /*) ;; *) p=$(pwd)/$p ;; esac
 p=${p%/}
 if [ -d "$p" ]; then d=$p; f=; elif [ -f "$p" ]; then d=${p%/*}; f=${p##*/}
 elif [ -e "$p" ]; then echo odd; exit; else echo none; exit; fi
-cd -- "${d:-/}" || { echo closed; exit; }
+cd -- "${d:-/}" || exit 1
+d=$(pwd -P)
 printf '%s\\0' "$d/" "$f"
 if [ -n "$f" ]; then set -- "$f" BESIDE; else set -- FOLDER; fi
 for n do
-    [ -f "$n" ] || continue
+    [ -f "$n" ] && [ -r "$n" ] || continue
     s=$(wc -c < "$n") || exit 1
     printf '%s\\0' "$n" "$s"
 done
@@ -140,11 +148,11 @@ done
 """Tells folder and file, then name and bytes of each that is there; a NUL ends each word."""
 
 
-def _look(transport: SshTransport, far: FarPath) -> _Found:
+def _look(transport: Transport, far: FarPath) -> _Found:
     beside = (*RESULTS, *CONFIGS)
     folder = (*IN_FOLDER, *beside, *(f"output/{name}" for name in beside))
     home, rest = far.path.startswith("~/"), far.path.removeprefix("~/")
-    script = LOOK.replace("BESIDE", _words(beside)).replace("FOLDER", f"{_words(folder)} {' '.join(OF_RUN)}")
+    script = LOOK.replace("BESIDE", _words(beside)).replace("FOLDER", f"{_words((*folder, *OF_RUN))} env/*.json")
     told = transport.run(f"p={chr(34) + '$HOME' + chr(34) + '/' if home else ''}{sh_quote(rest)}\n{script}")
     parts = told.stdout.split("\0")
     problem = {"none": "no such file or folder", "odd": "neither a file nor a folder"}.get(told.stdout.strip())
@@ -155,10 +163,16 @@ def _look(transport: SshTransport, far: FarPath) -> _Found:
             why=told.stderr.strip() or f"looked on {far.node.name}; a file of this machine is written ./{far.given}",
             hint=f"see what is there: ssh {far.node.name} ls -l {sh_quote(str(PurePosixPath(far.path).parent))}",
         )
-    sizes = dict(zip(parts[2:-1:2], map(int, parts[3:-1:2]), strict=True))
-    if parts[1]:
-        sizes = {parts[1]: sizes.pop(parts[1]), **sizes}
-    return _Found(folder=PurePosixPath(parts[0]), file=parts[1] or None, sizes=sizes)
+    file = parts[1] or None
+    asked = {*beside, file} if file else {*folder, *OF_RUN}
+    sizes = dict(zip(parts[2:-1:2], parts[3:-1:2], strict=False))
+    strange = [name for name in sizes if name not in asked and (file or not re.fullmatch(OF_NODE, name))]
+    strange += [size for size in sizes.values() if not size.strip().isdigit()]
+    if strange or file not in (None, PurePosixPath(far.path).name):
+        raise NodeError("it answers what nobody asked for", where=far.given, why=repr([*strange, file]))
+    if file is not None and file not in sizes:
+        raise UsageError("it cannot be read there", where=far.given, why="the login may not read it")
+    return _Found(folder=PurePosixPath(parts[0]), file=file, sizes={name: int(size) for name, size in sizes.items()})
 
 
 def _words(names: Sequence[str]) -> str:

@@ -9,6 +9,8 @@ import pytest
 
 from llmctl.errors import ExitCode, NodeError, UsageError
 from llmctl.recipe.hosts import Node
+from llmctl.remote.local import LocalTransport
+from llmctl.remote.transport import CommandResult
 from llmctl.workflows import far
 from llmctl.workflows.far import far_path, fetching
 from llmctl.workflows.many import report_many
@@ -37,7 +39,19 @@ def test_a_place_on_another_machine(given: str, node: Node, path: str) -> None:
 
 @pytest.mark.parametrize(
     "given",
-    ["C:\\logs\\a.log", "c:/logs/a.log", "./a:b", "logs/a:b", "/a:b", "a.log", "node1:", ":/a", "-o:/a", "a b:/c"],
+    [
+        "C:\\logs\\a.log",
+        "c:/logs/a.log",
+        "./a:b",
+        "logs/a:b",
+        "/a:b",
+        "a.log",
+        "node1:",
+        "http://a/b.log",
+        ":/a",
+        "-o:/a",
+        "a b:/c",
+    ],
 )
 def test_what_is_none(given: str) -> None:
     assert far_path(given) is None
@@ -49,6 +63,36 @@ def test_a_file_here_goes_before_a_machine(tmp_path: Path, monkeypatch: pytest.M
     assert len(make_report("name:with:colon").run.points) == 3
     with pytest.raises(UsageError, match="no such file"):
         make_report("C:\\logs\\a.log")
+
+
+class Answers(LocalTransport):
+    """A machine that answers what it likes."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(Node(name="node1"))
+        self.text = text
+
+    def run(self, command: str, *, stdin: bytes = b"", timeout: float = 60.0) -> CommandResult:
+        return CommandResult(0, self.text, "")
+
+
+@pytest.mark.parametrize(
+    ("path", "answer"),
+    [
+        ("/x", "/x/\0\0../../etc/passwd\0" + "1\0"),
+        ("/x", "/x/\0\0env/../../a.json\0" + "1\0"),
+        ("/x", "/x/\0\0steps.jsonl\0many\0"),
+        ("/x/a.log", "/x/\0../a.log\0../a.log\0" + "1\0"),
+        ("/x/a.log", "/x/\0b.log\0b.log\0" + "1\0"),
+        ("/x/a.log", "/x/\0a.log\0a.log\0" + "1\0manifest.json\0" + "1\0"),
+    ],
+)
+def test_a_machine_cannot_choose_what_is_written_here(path: str, answer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llmctl.remote.connect.connect", lambda _: Answers(answer))
+    place = far_path(f"node1:{path}")
+    assert place is not None
+    with fetching() as fetch, pytest.raises(NodeError, match="what nobody asked for"):
+        fetch(place)
 
 
 STEPS = [{"record": "run", "device": "cpu", "global_batch": 8, "world_size": 1}] + [
