@@ -139,6 +139,17 @@ class Question:
             for node, kinds in shown.items()
         }
 
+    def unasked(self, facts: Sequence[Fact]) -> dict[str, list[str]]:
+        """The names of `only` for which no node was asked anything, with the kinds of device that have them."""
+        there = [row.name for rows in self.applying(facts).values() for row in rows]
+        found: dict[str, list[str]] = {}
+        for name in self.only if facts else ():
+            alone = replace(self, only=(name,), device=None)
+            kinds = [kind for kind, rows in alone.rows.items() if kind and any(alone.asks(row.name) for row in rows)]
+            if kinds and not any(alone.asks(each) for each in there):
+                found[name] = kinds
+        return found
+
     def rules(self, facts: Sequence[Fact]) -> list[tuple[Rule, list[str]]]:
         """Each rule with the nodes that it is for."""
         nodes = list(dict.fromkeys(fact.node for fact in facts))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,6 +59,8 @@ def check(
             show_remarks(result.findings)
         if facts:
             show_facts(result.facts)
+        for name, kinds in result.question.unasked(result.facts).items():
+            typer.echo(_not_asked(name, kinds, result))
         typer.echo(conclusion(result))
     for error in (*result.errors.values(), *([unsaved] if unsaved else [])):
         typer.echo(f"llmctl: {error}", err=True)
@@ -96,6 +99,14 @@ def conclusion(result: CheckResult) -> str:
     return f"{read} of {len(result.nodes)} {nodes} read, {names} {facts}{' each' if read > 1 else ''}: {told}"
 
 
+def _not_asked(name: str, kinds: Sequence[str], result: CheckResult) -> str:
+    """Why nothing was read of a name that was asked for."""
+    device = result.question.device
+    shown = f"the devices are {device}" if device else "no node shows such a device"
+    typed = "" if device else f"; --device {kinds[0]} asks all the same"
+    return f"{name} was not asked: it is read with {', '.join(kinds)}, and {shown}{typed}"
+
+
 def _nothing_wrong(result: CheckResult, read: int) -> str:
     """What may be said where nothing was found."""
     if not read:
@@ -119,6 +130,7 @@ def _plain(result: CheckResult) -> dict[str, Any]:
         "errors": {node: str(error) for node, error in result.errors.items()},
         "interrupted": result.interrupted,
         "compared": sorted(result.coverage.compared),
+        "not_asked": result.question.unasked(result.facts),
         "blocked": result.blocked,
     }
 

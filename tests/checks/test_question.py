@@ -38,6 +38,16 @@ def test_a_finding_is_told_by_its_own_name_and_by_its_facts(only: str) -> None:
     assert told(Question(only=("driver",)), clock__offset=clocks) == []
 
 
+def test_a_name_that_no_node_was_asked_for_is_told_with_the_devices_that_have_it() -> None:
+    bare = [Fact(name=KINDS.name, node=node.name, value=[]) for node in NODES]
+    only = Question(only=("driver", "disk.tmp"))
+    assert {"npu", "cuda"} <= set(only.unasked(bare)["driver"])
+    assert "disk.tmp" not in only.unasked(bare)
+    assert only.unasked([]) == {}, "nothing is known of nodes that gave no answer"
+    assert only.unasked([Fact(name=KINDS.name, node="node1", value=["npu"]), *bare[1:]]) == {}
+    assert set(replace(only, device="cpu").unasked(bare)) == {"driver"}
+
+
 def test_a_rule_brings_the_facts_that_it_is_judged_from() -> None:
     chosen = Question(only=("compat.torch_npu",), device="npu")
     assert chosen.reads("package.torch")
