@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -12,6 +13,8 @@ from llmctl_engine.errors import EngineError
 from llmctl_engine.tokenizer import Tokenizer
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+LOADING_ERRORS = (OSError, EOFError, ValueError, TypeError, RuntimeError, LookupError, AttributeError)
+"""What transformers raises for files that it cannot make a model of."""
 
 
 def load_model(config: EngineConfig, tokenizer: Tokenizer) -> Any:
@@ -40,31 +43,54 @@ def load_model(config: EngineConfig, tokenizer: Tokenizer) -> Any:
 
 
 def _from_folder(path: str, dtype: torch.dtype, *, trust_remote_code: bool) -> Any:
+    from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
-    if not (Path(path) / "config.json").is_file():
-        raise EngineError(f"{path} is no model folder: it has no config.json", hint="see model.path")
+    from llmctl_engine import models
+    from llmctl_engine.models.folder import assert_whole
+
+    models.register()
+    assert_whole(Path(path))
     try:
         model, loaded = AutoModelForCausalLM.from_pretrained(
             path, dtype=dtype, trust_remote_code=trust_remote_code, local_files_only=True, output_loading_info=True
         )
-    except (OSError, ValueError, RuntimeError, KeyError, AttributeError, SafetensorError) as error:
-        raise EngineError(f"{path} holds no model that can be loaded: {type(error).__name__}: {error}") from error
-    missing = sorted(loaded["missing_keys"])
-    if missing:
-        named = ", ".join(missing[:3]) + ", ..." * (len(missing) > 3)
+    except UnpicklingError as error:
         raise EngineError(
-            f"{path} lacks {len(missing)} of the model's weights: {named}",
-            hint="they would be random numbers; copy the whole folder",
+            f"{path} holds a pickle that is more than tensors, or broken; it was not run: {_first_line(error)}",
+            hint="get the weights as safetensors, or from who made them",
+        ) from error
+    except (*LOADING_ERRORS, SafetensorError, StrictDataclassError) as error:
+        raise EngineError(
+            f"{path} holds no model that can be loaded: {type(error).__name__}: {_first_line(error)}"
+        ) from error
+    missing, unexpected = sorted(loaded["missing_keys"]), sorted(loaded["unexpected_keys"])
+    if missing:
+        raise EngineError(
+            f"{path} lacks {len(missing)} of the model's weights: {_some(missing)}",
+            hint=f"config.json is of another model: the weights have {_some(unexpected)}"
+            if unexpected
+            else "they would be random numbers; copy the whole folder",
         )
     return model
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + ", ..." * (len(names) > 3)
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), "no reason given")
 
 
 def _from_scratch(init: dict[str, Any], tokenizer: Tokenizer, dtype: torch.dtype) -> Any:
     from huggingface_hub.errors import StrictDataclassError
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
 
+    from llmctl_engine import models
+
+    models.register()
     values = {key: value for key, value in init.items() if key != "model_type"}
     special = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
     try:
@@ -78,18 +104,19 @@ def _from_scratch(init: dict[str, Any], tokenizer: Tokenizer, dtype: torch.dtype
 def _with_lora(model: Any, lora: LoraSettings) -> Any:
     from peft import LoraConfig, PeftModel, get_peft_model
 
+    from llmctl_engine.models.lora import lora_targets
+
     if lora.adapter is not None:
         try:
             return PeftModel.from_pretrained(model, lora.adapter, is_trainable=True)
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             raise EngineError(f"{lora.adapter} holds no adapter for this model: {error}") from error
-    targets = "all-linear" if lora.targets == ("all",) else list(lora.targets)
     settings = LoraConfig(
         task_type="CAUSAL_LM",
         r=lora.r,
         lora_alpha=lora.alpha or 2 * lora.r,
         lora_dropout=lora.dropout,
-        target_modules=targets,
+        target_modules=lora_targets(model.config.model_type, lora.targets),
     )
     try:
         return get_peft_model(model, settings)

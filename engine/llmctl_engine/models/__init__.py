@@ -4,4 +4,6 @@ from __future__ import annotations
 
 from llmctl_engine.models.registration import register
 
+__all__ = ["register"]
+
 register()
