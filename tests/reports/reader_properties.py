@@ -33,9 +33,12 @@ def check(data: bytes) -> int:
                 log = read_log(path, name)
                 hold(log, data)
                 found += len(log.points)
-        path.write_bytes(event_file(data, data))
+        events = event_file(data, data)
+        path.write_bytes(events)
         with suppress(ReportError):
-            found += len(read_log(path).points)
+            log = read_log(path)
+            hold(log, events)
+            found += len(log.points)
     return found
 
 
@@ -48,10 +51,22 @@ def hold(log: RunLog, data: bytes) -> None:
     assert {column.size for column in columns} == {points.step.size}
     assert all(count > 0 for count in log.dropped.values())
     assert explain(log)
+    if log.format == "TensorBoard":
+        assert set(points.loss.tolist()) <= _binary(data)
+        return
     text = data.decode("utf-8", errors="replace")
     told = {value for each in NUMBER.finditer(text) if (value := _value(each[0])) is not None}
     missing = {loss for loss in points.loss.tolist() if loss not in told}
     assert missing <= _parts(text, missing), f"{missing - told} is not in the text"
+
+
+def _binary(data: bytes) -> set[float]:
+    """Every number of four or eight bytes."""
+    found: set[float] = set()
+    for kind, size in (("<f4", 4), ("<f8", 8)):
+        for start in range(size):
+            found |= set(np.frombuffer(data[start : start + (len(data) - start) // size * size], dtype=kind).tolist())
+    return found
 
 
 def _parts(text: str, wanted: set[float]) -> set[float]:

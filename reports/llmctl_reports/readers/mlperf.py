@@ -9,7 +9,7 @@ from typing import Any
 from llmctl_reports.readers.common import finite, number, parsed, whole
 from llmctl_reports.readers.gather import Gathering
 from llmctl_reports.readers.source import Source
-from llmctl_reports.values import BROKEN, Meta, RunLog
+from llmctl_reports.values import BROKEN, Final, Meta, RunLog
 
 EVENT = re.compile(r":::MLLOG (\{.*\})")
 LOSSES = ("train_loss", "reduced_train_loss")
@@ -31,7 +31,7 @@ def read(source: Source) -> RunLog:
         losses = value if isinstance(value, dict) else {key: value}
         loss = next((losses[name] for name in LOSSES if name in losses), None)
         if loss is None or samples is None:
-            said[key] = value
+            said |= value if isinstance(value, dict) else {key: value}
             continue
         step = samples // (whole(said.get("global_batch_size")) or 1)
         now = finite(event.get("time_ms"))
@@ -52,6 +52,7 @@ def read(source: Source) -> RunLog:
             learning_rate=finite(said.get("opt_base_learning_rate")),
             seed=whole(said.get("seed")),
         ),
+        final=Final(train_samples_per_second=finite(said.get("throughput")) or None),
         notes=() if batch else ("no global batch in this log: its points are at samples, not at steps",),
     )
 
