@@ -98,6 +98,8 @@ def blocks(entries: Sequence[Entry], comparisons: Sequence[Comparison], lang: st
     made: list[Block] = []
     if comparisons:
         verdicts = {each.verdict for each in comparisons}
+        if len(comparisons) < len(entries):
+            verdicts.add(Verdict.INCONCLUSIVE)
         worst = next(v for v in (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS) if v in verdicts)
         made += [Line(counted(entries, comparisons, lang), str(worst)), Heading(say["alignment"])]
     for each in comparisons:
