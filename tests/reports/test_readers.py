@@ -20,7 +20,7 @@ from llmctl_reports.values import BROKEN, DUPLICATE, NON_FINITE, NOT_LOGGED, SKI
 from llmctl_reports.verdict import compare
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
-LOGS, REFERENCE = SHARED / "samples/logs", SHARED / "reference/llamafactory"
+REFERENCE = SHARED / "reference/llamafactory"
 
 
 def made(folder: Path, text: str, name: str = "a log 日志.txt") -> RunLog:
@@ -311,42 +311,6 @@ def test_mlperf_counts_samples(tmp_path: Path) -> None:
     assert points(log) == [(10, 2.5), (15, 2.25)]
     assert (column(log, "seconds"), log.meta.global_batch, log.meta.seed) == ([None, 1.0], 8, 7)
     assert log.dropped == {BROKEN: 1}
-
-
-REAL = [
-    ("trainer_state/chatglm2_epoch50_5e-5/trainer_state.json", 2380, (10, 3.9862), (23800, 0.0018), 0.07688915),
-    ("llamafactory/chatglm2_lora_epoch25_1e-4/trainer_log.jsonl", 1190, (10, 3.5663), (11900, 0.0023), 0.09297466),
-    ("llamafactory/qwen2.5-7b-medical-finetune/trainer_log.jsonl", 675, (10, 2.219), (6750, 1.5999), 1.69239172),
-    ("megatron_deepspeed/bigscience_meg3d_n16_ds-off.out", 62, (1, 12.44238), (62, 20.43871), None),
-    ("megatron_deepspeed/bigscience_zero_n16_nbs48.out", 3, (1, 12.52221), (3, 40.75231), None),
-    ("megatron/bigscience_meg_gpt2_base_n4.out", 19, (20, 12.03115), (200, 7.365868), None),
-    ("hf_stdout/ezpz_slides_hf_trainer_doc.md", 20, (1, 2.847), (20, 2.8064), 2.97723999),
-    ("axolotl/issue3196_excerpt.TRANSCRIBED.log", 5, (1, 4.75), (5, 0.2031), None),
-    ("torchtitan/pr3393_rank0_excerpt.TRANSCRIBED.log", 8, (14, 3.24405), (21, 3.00867), None),
-    ("nemo/aws_nemo_k8s_readme_excerpt.md", 5, (19, 11.03), (48, 11.02), None),
-    ("mindformers/high_availability_excerpt.md", 5, (1, 10.649), (5, 8.867), None),
-    ("litgpt/tutorial_excerpt.md", 10, (1, 1.646), (10, 1.524), None),
-    ("nanogpt/llmc_main.log", 19560, (0, 11.0091), (19559, 3.2217), None),
-    ("golden/modellink/baichuan2_13B_tp8_pp1_ptd.json", 20, (1, 1.095688), (20, 0.950039), None),
-    ("mlperf/cisco_8xH200_llama2_70b_lora_result_0.txt", 33, (10, 2.0620665550231934), (330, 1.3241368532180786), None),
-]
-
-
-@pytest.mark.skipif(not LOGS.is_dir(), reason="the sample logs are not there")
-@pytest.mark.parametrize(("name", "count", "first", "last", "train_loss"), REAL)
-def test_real_logs(
-    name: str, count: int, first: tuple[int, float], last: tuple[int, float], train_loss: float | None
-) -> None:
-    log = read_log(LOGS / name)
-    assert (len(log.points), points(log)[0], points(log)[-1]) == (count, first, last)
-    assert log.final.train_loss == (None if train_loss is None else pytest.approx(train_loss, abs=1e-8))
-
-
-@pytest.mark.skipif(not LOGS.is_dir(), reason="the sample logs are not there")
-def test_a_real_log_with_a_missing_loss_is_a_non_finite_run() -> None:
-    with pytest.raises(ReportError) as error:
-        read_log(LOGS / "megatron_deepspeed/issue396_nan_loss_missing_excerpt.TRANSCRIBED.log")
-    assert NON_FINITE in error.value.why
 
 
 @pytest.mark.skipif(not REFERENCE.is_dir(), reason="the reference logs are not there")
