@@ -33,6 +33,16 @@ class DataConfig:
     """The first rows taken of each dataset."""
     broken_rows: str = "stop"
     """What becomes of rows that cannot be trained on: `stop` or `skip`; they are counted and told either way."""
+    loss_on: str = "answers"
+    """What carries loss, see `labels.LOSS_ON`."""
+    cutoff_rule: str | None = None
+    """How longer samples are cut, see `labels.RULES`; None leaves it to the template."""
+    mix: str = "concat"
+    """How several datasets become one, see `mixing.MIXES`."""
+    probabilities: tuple[float, ...] = ()
+    """How often each dataset is drawn from when they are interleaved; empty takes turns."""
+    fill: dict[str, str] = field(default_factory=dict)
+    """What stands for `{{name}}` in every text, by the name."""
 
 
 @dataclass(frozen=True, kw_only=True)

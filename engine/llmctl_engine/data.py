@@ -7,10 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmctl_engine import labels, rows
-from llmctl_engine.config import EngineConfig
+from llmctl_engine import hub, labels, rows
+from llmctl_engine.config import DataConfig, EngineConfig
+from llmctl_engine.encoder import Encoder
 from llmctl_engine.errors import EngineError
-from llmctl_engine.tokenizer import Encoder, Tokenizer
+from llmctl_engine.sources import sources
+from llmctl_engine.tokenizer import Tokenizer
+
+_FIRST = 5
+"""So many places are told of each complaint."""
 
 
 @dataclass(frozen=True)
@@ -52,26 +57,33 @@ class Examples:
 def read_rows(config: EngineConfig) -> rows.Rows:
     """The rows of the run's datasets. Raises EngineError for what cannot be read, and for broken rows unless the
     recipe says to skip them."""
+    data = config.data
+    wanted = rows.Wanted(
+        stage=config.train.stage,
+        max_samples=data.max_samples,
+        mix=data.mix,
+        probabilities=data.probabilities,
+        seed=config.train.seed,
+        fill=data.fill,
+    )
     try:
-        found = rows.sources(Path(config.data.dir), config.data.datasets)
-        read = rows.read(found, stage=config.train.stage, max_samples=config.data.max_samples)
+        read = rows.read(sources(Path(data.dir), data.datasets), wanted, fetch=hub.load)
     except (OSError, ValueError) as error:
         raise EngineError(str(error)) from error
-    if read.broken and config.data.broken_rows == "stop":
+    if read.broken and data.broken_rows == "stop":
         raise EngineError(read.complaint(), hint="mend them, or set data.broken_rows: skip")
     if not read.samples:
-        raise EngineError(f"no row to train on in {', '.join(config.data.datasets)}")
+        raise EngineError(f"no row to train on in {', '.join(data.datasets)}")
     return read
 
 
 def build_examples(config: EngineConfig, read: rows.Rows, tokenizer: Tokenizer) -> tuple[Examples, dict[str, Any]]:
-    """All examples, and the summary that is written to `data_summary.json`."""
-    encoder = Encoder(tokenizer, config.model.template)
+    """All examples, and the summary that is written to `data_summary.json`. The tokenizer takes the template's EOS."""
     if config.train.stage == "pt":
-        examples, tail = _blocks(encoder, read, config.data.cutoff_len)
-        cut = 0
+        examples, tail = _blocks(tokenizer, read, config.data.cutoff_len)
+        cut: dict[str, int] = {}
     else:
-        examples, cut = _conversations(encoder, read, config.data.cutoff_len)
+        examples, cut = _conversations(Encoder(tokenizer, config.model.template), read, config.data)
         tail = 0
     kept = [example for example in examples if example.trains]
     if not kept:
@@ -79,9 +91,10 @@ def build_examples(config: EngineConfig, read: rows.Rows, tokenizer: Tokenizer) 
     summary = {
         "rows": len(read.samples) + len(read.broken),
         "broken_rows": [vars(broken) for broken in read.broken],
+        "placeholders_left": {name: _counted(places) for name, places in read.placeholders.items()},
         "examples": len(kept),
         "without_labels": [example.place for example in examples if not example.trains],
-        "cut_to_cutoff_len": cut,
+        "cut_to_cutoff_len": {**_counted(tuple(cut)), "tokens": sum(cut.values())},
         "tokens": sum(len(example.input_ids) for example in kept),
         "label_tokens": sum(label != labels.IGNORED for example in kept for label in example.labels[1:]),
         "tokens_dropped_at_the_end": tail,
@@ -89,24 +102,56 @@ def build_examples(config: EngineConfig, read: rows.Rows, tokenizer: Tokenizer) 
     return Examples(kept), summary
 
 
-def _conversations(encoder: Encoder, read: rows.Rows, cutoff_len: int) -> tuple[list[Example], int]:
+def complaints(summary: dict[str, Any]) -> list[str]:
+    """What was left out, cut or left as it was, in a line each, with the first places."""
+    cut, without = summary["cut_to_cutoff_len"], summary["without_labels"]
+    lines = []
+    if cut["rows"]:
+        lines.append(f"cut to cutoff_len: {_told(cut)}, {cut['tokens']} tokens lost")
+    if without:
+        lines.append(f"left out, because nothing of them carries a label: {_told(_counted(tuple(without)))}")
+    for name, left in summary["placeholders_left"].items():
+        lines.append(f"{{{{{name}}}}} stands in the data as it is: {_told(left)}; data.fill gives it a text")
+    if summary["tokens_dropped_at_the_end"]:
+        lines.append(f"dropped: the last {summary['tokens_dropped_at_the_end']} tokens, which fill no block")
+    return lines
+
+
+def _counted(places: tuple[str, ...]) -> dict[str, Any]:
+    return {"rows": len(places), "first": list(places[:_FIRST])}
+
+
+def _told(counted: dict[str, Any]) -> str:
+    rows, first = counted["rows"], ", ".join(counted["first"])
+    return f"{rows} {'row' if rows == 1 else 'rows'} ({first}{', ...' if rows > _FIRST else ''})"
+
+
+def _conversations(encoder: Encoder, read: rows.Rows, data: DataConfig) -> tuple[list[Example], dict[str, int]]:
+    encoder.adopt_eos()
+    rule = labels.Rule(
+        cutoff_rule=data.cutoff_rule or encoder.template.cutoff_rule,
+        cutoff_len=data.cutoff_len,
+        loss_on=data.loss_on,
+        end=encoder.end,
+    )
     examples: list[Example] = []
-    cut = 0
+    cut: dict[str, int] = {}
     for sample, turns in zip(read.samples, encoder.pairs(read.samples), strict=True):
-        ids, targets = labels.build(turns, cut=encoder.template.cut, cutoff_len=cutoff_len, end=encoder.end)
-        cut += len(ids) < sum(len(prompt) + len(answer) for prompt, answer in turns)
-        examples.append(Example(ids, targets, f"{sample.dataset} row {sample.row}"))
+        for built in labels.build(turns, rule):
+            if built.cut:
+                cut[sample.place] = cut.get(sample.place, 0) + built.cut
+            examples.append(Example(built.ids, built.labels, sample.place))
     return examples, cut
 
 
-def _blocks(encoder: Encoder, read: rows.Rows, cutoff_len: int) -> tuple[list[Example], int]:
+def _blocks(tokenizer: Tokenizer, read: rows.Rows, cutoff_len: int) -> tuple[list[Example], int]:
     """Texts, each ended by EOS, joined and cut to blocks of `cutoff_len`; the tokens of the last, partial block are
     dropped and counted. As LLaMA-Factory 0.9.5, which however drops a tail after every 1000 rows."""
-    eos: str = encoder.tokenizer.eos_token
-    stream = [i for ids in encoder.texts([sample.text + eos for sample in read.samples]) for i in ids]
+    texts = [sample.text + tokenizer.eos_token for sample in read.samples]
+    stream = [i for ids in tokenizer(texts, add_special_tokens=False)["input_ids"] for i in ids]
     whole = len(stream) // cutoff_len * cutoff_len
     blocks = [stream[start : start + cutoff_len] for start in range(0, whole, cutoff_len)]
-    if getattr(encoder.tokenizer, "add_bos_token", False):
+    if getattr(tokenizer, "add_bos_token", False):
         for block in blocks:
-            block[0] = encoder.tokenizer.bos_token_id
+            block[0] = tokenizer.bos_token_id
     return [Example(ids, list(ids), f"block {number}") for number, ids in enumerate(blocks, 1)], len(stream) - whole

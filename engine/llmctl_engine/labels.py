@@ -1,4 +1,4 @@
-"""Token ids and labels of a sample, with each release's rule for what is cut. Standard library only."""
+"""Token ids and labels of a sample: what carries loss, and what is cut. Standard library only."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ IGNORED = -100
 """The label of a position that carries no loss, as in transformers."""
 
 Ids = list[int]
+Turns = Sequence[tuple[Ids, Ids]]
+"""The (prompt, answer) ids of every turn."""
 
 
 @dataclass(frozen=True)
@@ -19,27 +21,109 @@ class Room:
     cutoff_len: int
 
 
-def build(turns: Sequence[tuple[Ids, Ids]], *, cut: str, cutoff_len: int, end: int | None = None) -> tuple[Ids, Ids]:
-    """Join the turns' (prompt, answer) ids to `input_ids` and `labels`, both of at most `cutoff_len` tokens. All
-    answers carry labels. `end` is the id that efficient-EOS templates put after the sample."""
-    input_ids: Ids = []
+@dataclass(frozen=True)
+class Built:
+    """One training sample, ids and labels of the same length, and how many tokens of it were cut away."""
+
+    ids: Ids
+    labels: Ids
+    cut: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """How samples are built."""
+
+    cutoff_rule: str
+    """One of `RULES`."""
+    cutoff_len: int
+    loss_on: str = "answers"
+    """One of `LOSS_ON`."""
+    end: int | None = None
+    """The id that efficient-EOS templates put after the sample."""
+
+
+def build(turns: Turns, rule: Rule) -> list[Built]:
+    """The samples of a conversation, each of at most `cutoff_len` tokens; one, but for `loss_on` split."""
+    return LOSS_ON[rule.loss_on](turns, rule)
+
+
+def build_pair(turns: Turns, rejected: Ids, rule: Rule) -> tuple[Built, Built]:
+    """The better and the worse sample of a preference pair, whose last turn's answer is the better one. Both keep the
+    same prompt, cut for the longer answer; only the answers to the last query carry labels. As LLaMA-Factory 0.9.5."""
+    ending = [] if rule.end is None else [rule.end]
+    prompt = [i for asked, answer in turns[:-1] for i in asked + answer] + turns[-1][0]
+    answers = [turns[-1][1] + ending, rejected + ending]
+    room = Room(rule.cutoff_len, rule.cutoff_len)
+    kept, longest = RULES[rule.cutoff_rule](len(prompt), max(map(len, answers)), room)
+    chosen, worse = (
+        Built(
+            (prompt[:kept] + answer[:longest])[: rule.cutoff_len],
+            ([IGNORED] * kept + answer[:longest])[: rule.cutoff_len],
+            len(prompt) - kept + max(len(answer) - longest, 0),
+        )
+        for answer in answers
+    )
+    return chosen, worse
+
+
+def _all_answers(turns: Turns, rule: Rule) -> list[Built]:
+    """Every answer carries labels; the first turns stay when there is not room for all."""
+    return [_forward(turns, rule, prompts=False)]
+
+
+def _prompts_too(turns: Turns, rule: Rule) -> list[Built]:
+    """Everything carries labels."""
+    return [_forward(turns, rule, prompts=True)]
+
+
+def _last_answer(turns: Turns, rule: Rule) -> list[Built]:
+    """Only the last answer carries labels; the last turns stay when there is not room for all, as `mask_history` of
+    LLaMA-Factory 0.9.5 has it."""
+    ids: Ids = []
     labels: Ids = []
-    room_for_end = end is not None and cut != "0.2.0"  # v0.2.0 cuts after the end was put there
-    budget = cutoff_len - room_for_end
-    for number, (prompt, answer) in enumerate(turns):
-        left = budget - len(input_ids)
+    left = rule.cutoff_len - (rule.end is not None)
+    for prompt, answer in reversed(turns):
         if left <= 0:
             break
-        prompt_len, answer_len = CUTS[cut](len(prompt), len(answer), Room(left, cutoff_len))
+        prompt_len, answer_len = RULES[rule.cutoff_rule](len(prompt), len(answer), Room(left, left))
+        kept = prompt[:prompt_len] + answer[:answer_len]
+        told = answer[:answer_len] if not ids else [IGNORED] * answer_len
+        ids, labels = kept + ids, [IGNORED] * prompt_len + told + labels
+        left -= len(kept)
+    return [_ended(ids, labels, turns, rule)]
+
+
+def _split_turns(turns: Turns, rule: Rule) -> list[Built]:
+    """A sample for every turn, with what came before it, and labels on its answer."""
+    return [built for number in range(len(turns)) for built in _last_answer(turns[: number + 1], rule)]
+
+
+def _forward(turns: Turns, rule: Rule, *, prompts: bool) -> Built:
+    ids: Ids = []
+    labels: Ids = []
+    # v0.2.0 cuts after the end was put there
+    budget = rule.cutoff_len - (rule.end is not None and rule.cutoff_rule != "lf02")
+    for number, (prompt, answer) in enumerate(turns):
+        left = budget - len(ids)
+        if left <= 0:
+            break
+        prompt_len, answer_len = RULES[rule.cutoff_rule](len(prompt), len(answer), Room(left, rule.cutoff_len))
         prompt, answer = prompt[:prompt_len], answer[:answer_len]
-        masked = [IGNORED] * len(prompt)
-        if end is not None and number and masked:
-            masked[0] = end
-        input_ids += prompt + answer
+        masked = list(prompt) if prompts else [IGNORED] * len(prompt)
+        if rule.end is not None and number and masked and not prompts:
+            masked[0] = rule.end
+        ids += prompt + answer
         labels += masked + answer
-    if end is not None:
-        input_ids, labels = [*input_ids, end], [*labels, end]
-    return input_ids[:cutoff_len], labels[:cutoff_len]
+    return _ended(ids, labels, turns, rule)
+
+
+def _ended(ids: Ids, labels: Ids, turns: Turns, rule: Rule) -> Built:
+    if rule.end is not None:
+        ids, labels = [*ids, rule.end], [*labels, rule.end]
+    ids, labels = ids[: rule.cutoff_len], labels[: rule.cutoff_len]
+    whole = sum(len(prompt) + len(answer) for prompt, answer in turns) + (rule.end is not None)
+    return Built(ids, labels, whole - len(ids))
 
 
 def _shares_of_all(prompt: int, answer: int, room: Room) -> tuple[int, int]:
@@ -48,10 +132,14 @@ def _shares_of_all(prompt: int, answer: int, room: Room) -> tuple[int, int]:
     return min(prompt, int(room.cutoff_len * (prompt / total))), min(answer, int(room.cutoff_len * (answer / total)))
 
 
-def _shares_of_rest(prompt: int, answer: int, room: Room) -> tuple[int, int]:
-    """v0.5.0 (`infer_max_len`): shares of what is left, at least 16 tokens kept for the answer."""
-    for_answer = max(int(room.left * (answer / max(prompt + answer, 1))), 16)
-    return min(prompt, max(room.left - for_answer, 0)), min(answer, for_answer)
+def _shares_of_rest(at_least: int) -> Callable[[int, int, Room], tuple[int, int]]:
+    """v0.5.0 and v0.6.0 (`infer_max_len`): shares of what is left, some tokens kept for the answer at least."""
+
+    def kept(prompt: int, answer: int, room: Room) -> tuple[int, int]:
+        for_answer = max(int(room.left * (answer / max(prompt + answer, 1))), at_least)
+        return min(prompt, max(room.left - for_answer, 0)), min(answer, for_answer)
+
+    return kept
 
 
 def _shorter_side_kept(prompt: int, answer: int, room: Room) -> tuple[int, int]:
@@ -66,9 +154,18 @@ def _shorter_side_kept(prompt: int, answer: int, room: Room) -> tuple[int, int]:
     return min(prompt, max(room.left - kept, 0)), kept
 
 
-CUTS: dict[str, Callable[[int, int, Room], tuple[int, int]]] = {
-    "0.2.0": _shares_of_all,
-    "0.5.0": _shares_of_rest,
-    "0.9.5": _shorter_side_kept,
+RULES: dict[str, Callable[[int, int, Room], tuple[int, int]]] = {
+    "lf02": _shares_of_all,
+    "lf05": _shares_of_rest(16),
+    "lf06": _shares_of_rest(1),
+    "lf09": _shorter_side_kept,
 }
-"""Release -> rule: (prompt length, answer length, room) -> lengths kept."""
+"""LLaMA-Factory from 0.2.0, 0.5.0, 0.6.0 and 0.9.0 on -> (prompt length, answer length, room) -> lengths kept."""
+
+LOSS_ON: dict[str, Callable[[Turns, Rule], list[Built]]] = {
+    "answers": _all_answers,
+    "last": _last_answer,
+    "split": _split_turns,
+    "all": _prompts_too,
+}
+"""What carries loss -> the samples of a conversation."""

@@ -1,38 +1,19 @@
-"""Dataset files to conversations and texts. Standard library only: the launcher looks at its own files with it before
-anything is sent."""
+"""The datasets of a run to samples, with what is broken about them. Standard library only where the files need no more:
+the launcher looks at its own files with it before anything is sent."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-SUFFIXES = (".json", ".jsonl", ".txt")
-COLUMNS = {"prompt": "instruction", "query": "input", "response": "output", "history": "history", "system": "system"}
-"""Alpaca's column names; `columns` of dataset_info.json gives others."""
+from llmctl_engine import files, mixing
+from llmctl_engine.shapes import SHAPES, STAGES
+from llmctl_engine.sources import Source
+from llmctl_engine.turns import Sample
 
-
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """One dataset: its file and the names of its columns."""
-
-    name: str
-    path: Path
-    columns: Mapping[str, str]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sample:
-    """One row. `turns` are (query, answer) pairs; plain text for `pt` is in `text`."""
-
-    dataset: str
-    row: int
-    """From 1, as in the file."""
-    turns: tuple[tuple[str, str], ...] = ()
-    system: str = ""
-    text: str = ""
+_PLACEHOLDER = re.compile(r"\{\{ ?(\w+) ?\}\}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +31,8 @@ class Rows:
 
     samples: tuple[Sample, ...]
     broken: tuple[BrokenRow, ...]
+    placeholders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The places of rows with a `{{name}}` that nothing filled in, by the name."""
 
     def complaint(self) -> str:
         """The broken rows in one line for each dataset and reason, with the first row numbers."""
@@ -57,104 +40,89 @@ class Rows:
         for broken in self.broken:
             groups.setdefault((broken.dataset, broken.reason), []).append(broken.row)
         return "; ".join(
-            f"{name}: {len(rows)} {'row' if len(rows) == 1 else 'rows'} with {reason} "
-            f"({', '.join(map(str, rows[:5]))}{', ...' if len(rows) > 5 else ''})"
+            f"{name}: {len(rows)} {'row' if len(rows) == 1 else 'rows'} with {reason} ({_first(rows)})"
             for (name, reason), rows in groups.items()
         )
 
 
-def sources(folder: Path, names: tuple[str, ...]) -> list[Source]:
-    """The files of the named datasets: those of `dataset_info.json`, else NAME.json, NAME.jsonl or NAME.txt.
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """Which rows a run takes, and in which order."""
 
-    Raises ValueError for a dataset that is not there or that this reader cannot read."""
-    info_file = folder / "dataset_info.json"
-    info = json.loads(info_file.read_text(encoding="utf-8")) if info_file.is_file() else {}
-    if not isinstance(info, dict):
-        raise ValueError(f"{info_file}: must map dataset names to their files")
-    found = []
-    for name in names:
-        entry = info.get(name, {})
-        if not isinstance(entry, dict) or (name in info and not isinstance(entry.get("file_name"), str)):
-            raise ValueError(f"dataset {name}: {info_file} gives no file_name; only local files can be read")
-        if entry.get("formatting", "alpaca") != "alpaca" or entry.get("ranking"):
-            raise ValueError(f"dataset {name}: only alpaca rows and plain text can be read")
-        candidates = [folder / entry["file_name"]] if entry else [folder / (name + suffix) for suffix in SUFFIXES]
-        path = next((path for path in candidates if path.is_file()), None)
-        if path is None:
-            raise ValueError(f"no dataset {name} in {folder}")
-        found.append(Source(name=name, path=path, columns=COLUMNS | entry.get("columns", {})))
-    return found
+    stage: str = "sft"
+    max_samples: int | None = None
+    """At most so many rows of each dataset, the first ones."""
+    mix: str = "concat"
+    probabilities: Sequence[float] = ()
+    seed: int = 42
+    fill: Mapping[str, str] = field(default_factory=dict)
+    """What stands for `{{name}}` in every text, by the name."""
 
 
-def read(found: list[Source], *, stage: str, max_samples: int | None) -> Rows:
-    """The first `max_samples` rows of each dataset. Raises ValueError for a file that is no list of rows."""
-    samples: list[Sample] = []
+Fetch = Callable[[Source, int | None], list[Any]]
+"""Source, limit -> its first rows."""
+
+
+def read(found: Sequence[Source], wanted: Wanted, fetch: Fetch | None = None) -> Rows:
+    """The rows of all datasets, mixed; `fetch` reads those of the hub.
+
+    Raises ValueError for a file that is no list of rows, a dataset of which the stage can make nothing, and one of the
+    hub without `fetch`; OSError for a file that cannot be read."""
+    kind = STAGES[wanted.stage]
+    taken: list[list[Sample]] = []
     broken: list[BrokenRow] = []
-    take = _text if stage == "pt" else _conversation
     for source in found:
-        for number, row in enumerate(_load(source)[:max_samples], start=1):
-            taken = take(row, source, number)
-            if isinstance(taken, Sample):
-                samples.append(taken)
+        _check_kind(source, kind, wanted.stage)
+        samples: list[Sample] = []
+        for number, row in enumerate(_load(source, wanted.max_samples, fetch), start=1):
+            sample = SHAPES[kind](row, source, number)
+            if isinstance(sample, Sample):
+                samples.append(sample.rewritten(lambda text: _filled(text, wanted.fill)) if wanted.fill else sample)
             else:
-                broken.append(BrokenRow(dataset=source.name, row=number, reason=taken))
-    return Rows(samples=tuple(samples), broken=tuple(broken))
+                broken.append(BrokenRow(dataset=source.name, row=number, reason=sample))
+        taken.append(samples)
+    lengths = [len(samples) for samples in taken]
+    placed = mixing.order(lengths, mix=wanted.mix, probabilities=wanted.probabilities, seed=wanted.seed)
+    return Rows(
+        samples=tuple(taken[number][row] for number, row in placed),
+        broken=tuple(broken),
+        placeholders=_left(taken),
+    )
 
 
-def _load(source: Source) -> list[Any]:
-    try:
-        text = source.path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{source.path}: is no UTF-8 text: {error.reason} at byte {error.start}") from None
-    lines = [line for line in text.split("\n") if line.strip()]  # splitlines() also cuts at U+2028, which JSON may hold
-    if source.path.suffix == ".txt":
-        return [{source.columns["prompt"]: line} for line in lines]
-    try:
-        if source.path.suffix == ".jsonl":
-            return [_line(line) for line in lines]
-        rows = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"{source.path}: is no JSON: {error}") from None
-    if not isinstance(rows, list):
-        raise ValueError(f"{source.path}: must be a list of rows")
-    return rows
+def _load(source: Source, max_samples: int | None, fetch: Fetch | None) -> list[Any]:
+    limit = min((bound for bound in (max_samples, source.limit) if bound is not None), default=None)
+    if source.hub is None:
+        return files.load(source, limit)
+    if fetch is None:
+        raise ValueError(f"dataset {source.name}: lies on the hub only, as {source.hub}")
+    return fetch(source, limit)
 
 
-def _line(line: str) -> Any:
-    try:
-        return json.loads(line)
-    except ValueError:
-        return None
+def _check_kind(source: Source, kind: str, stage: str) -> None:
+    held = "pairs" if source.ranking else "judged" if source.columns["kto_tag"] else "answers"
+    if kind not in ("text", held):
+        words = {
+            "pairs": "pairs of a better and a worse answer",
+            "judged": "judged answers",
+            "answers": "plain answers",
+        }
+        raise ValueError(f"dataset {source.name}: holds {words[held]}, and stage {stage} trains on {words[kind]}")
 
 
-def _conversation(row: Any, source: Source, number: int) -> Sample | str:
-    if not isinstance(row, dict):
-        return "no keys and values"
-    names = source.columns
-    asked = [row.get(names[part]) for part in ("prompt", "query")]
-    answer, system = row.get(names["response"]), row.get(names["system"])
-    if any(part is not None and not isinstance(part, str) for part in (*asked, system)):
-        return "a prompt that is no text"
-    query = "\n".join(part for part in asked if part)
-    if not query:
-        return f"no {names['prompt']}"
-    if not isinstance(answer, str):
-        return f"no {names['response']}"
-    if not answer.strip():
-        return f"an empty {names['response']}"
-    history = row.get(names["history"]) or []
-    if not isinstance(history, list) or not all(_is_turn(turn) for turn in history):
-        return f"a {names['history']} that is no list of pairs"
-    turns = (*((turn[0], turn[1]) for turn in history), (query, answer))
-    return Sample(dataset=source.name, row=number, turns=turns, system=system or "")
+def _filled(text: str, fill: Mapping[str, str]) -> str:
+    return _PLACEHOLDER.sub(lambda match: fill.get(match[1], match[0]), text)
 
 
-def _is_turn(turn: Any) -> bool:
-    return isinstance(turn, list) and len(turn) == 2 and all(isinstance(text, str) for text in turn)
+def _left(taken: Sequence[Sequence[Sample]]) -> dict[str, tuple[str, ...]]:
+    places: dict[str, dict[str, None]] = {}
+    for samples in taken:
+        for sample in samples:
+            for text in sample.texts():
+                for name in _PLACEHOLDER.findall(text) if "{{" in text else ():
+                    places.setdefault(name, {})[sample.place] = None
+    return {name: tuple(rows) for name, rows in places.items()}
 
 
-def _text(row: Any, source: Source, number: int) -> Sample | str:
-    text = row.get("text", row.get(source.columns["prompt"])) if isinstance(row, dict) else row
-    if not isinstance(text, str) or not text.strip():
-        return "no text"
-    return Sample(dataset=source.name, row=number, text=text)
+def _first(numbers: Sequence[int]) -> str:
+    return f"{', '.join(map(str, numbers[:5]))}{', ...' if len(numbers) > 5 else ''}"

@@ -7,8 +7,7 @@ from typing import Any
 
 from llmctl_engine.config import ModelConfig
 from llmctl_engine.errors import EngineError
-from llmctl_engine.rows import Sample
-from llmctl_engine.templates import TEMPLATES, Pair, Part, Template, Token, segments
+from llmctl_engine.turns import Sample
 
 Tokenizer = Any
 SPECIAL = ("<unk>", "<s>", "</s>")
@@ -16,8 +15,7 @@ SPECIAL = ("<unk>", "<s>", "</s>")
 
 
 def load_tokenizer(model: ModelConfig, samples: Iterable[Sample]) -> Tokenizer:
-    """A tokenizer with a padding and an end token. Raises EngineError when the folder holds none, or lacks a special
-    token of the chat template."""
+    """A tokenizer with a padding and an end token. Raises EngineError when the folder holds none."""
     if model.path is None:
         tokenizer = train_tokenizer(samples, vocab_size=int((model.init or {}).get("vocab_size", 8000)))
     else:
@@ -49,11 +47,7 @@ def train_tokenizer(samples: Iterable[Sample], *, vocab_size: int) -> Tokenizer:
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     raw.decoder = decoders.ByteLevel()
     raw.train_from_iterator(
-        (
-            text
-            for sample in samples
-            for text in (sample.text, sample.system, *(t for turn in sample.turns for t in turn))
-        ),
+        (text for sample in samples for text in sample.texts()),
         trainers.BpeTrainer(
             vocab_size=vocab_size,
             special_tokens=list(SPECIAL),
@@ -63,64 +57,3 @@ def train_tokenizer(samples: Iterable[Sample], *, vocab_size: int) -> Tokenizer:
     )
     special = dict(zip(("unk_token", "bos_token", "eos_token"), SPECIAL, strict=True))
     return PreTrainedTokenizerFast(tokenizer_object=raw, pad_token=SPECIAL[0], **special)
-
-
-class Encoder:
-    """Parts to ids: each text is tokenised by itself, without special tokens of the tokenizer's own."""
-
-    def __init__(self, tokenizer: Tokenizer, template: str) -> None:
-        self.tokenizer = tokenizer
-        self.template: Template = TEMPLATES[template]
-        self._ids: dict[Part, list[int]] = {}
-        self._check_special_tokens(template)
-
-    def pairs(self, samples: Iterable[Sample]) -> list[list[tuple[list[int], list[int]]]]:
-        """The (prompt, answer) ids of every turn of every sample; all texts go through the tokenizer at once."""
-        told = [segments(self.template, sample.turns, sample.system) for sample in samples]
-        self._learn(told)
-        return [[(self._join(prompt), self._join(answer)) for prompt, answer in turns] for turns in told]
-
-    def texts(self, texts: list[str]) -> list[list[int]]:
-        """The ids of plain texts."""
-        encoded: list[list[int]] = self.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
-        return encoded
-
-    @property
-    def end(self) -> int | None:
-        """The id that ends a whole sample, where the template wants one."""
-        end: int = self.tokenizer.eos_token_id
-        return end if self.template.efficient_eos else None
-
-    def _learn(self, told: list[list[Pair]]) -> None:
-        new = dict.fromkeys(
-            part
-            for turns in told
-            for pair in turns
-            for parts in pair
-            for part in parts
-            if isinstance(part, str) and part and part not in self._ids
-        )
-        self._ids |= zip(new, self.texts([part for part in new if isinstance(part, str)]), strict=True)
-
-    def _join(self, parts: tuple[Part, ...]) -> list[int]:
-        return [
-            i for part in parts for i in (self._special(part) if isinstance(part, Token) else self._ids.get(part, []))
-        ]
-
-    def _special(self, token: Token) -> list[int]:
-        if token.name == "bos":
-            wanted = getattr(self.tokenizer, "add_bos_token", True) or self.template.cut != "0.2.0"
-            return [self.tokenizer.bos_token_id] if wanted and self.tokenizer.bos_token_id is not None else []
-        if token.name == "eos":
-            return [self.tokenizer.eos_token_id]
-        return [self.tokenizer.convert_tokens_to_ids(token.name)]
-
-    def _check_special_tokens(self, template: str) -> None:
-        parts = (*self.template.user, *self.template.answer)
-        names = [part.name for part in parts if isinstance(part, Token) and part.name not in ("bos", "eos")]
-        missing = [name for name in names if name not in self.tokenizer.get_vocab()]
-        if missing:
-            raise EngineError(
-                f"the tokenizer has no {', '.join(missing)}, which the template {template} needs",
-                hint="choose the template that the model was made with (model.template)",
-            )

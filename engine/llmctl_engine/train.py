@@ -13,7 +13,7 @@ from typing import Any
 
 from llmctl_engine import checkpoint, group, outcome, ranklog
 from llmctl_engine.config import EngineConfig
-from llmctl_engine.data import Examples, build_examples, read_rows
+from llmctl_engine.data import Examples, build_examples, complaints, read_rows
 from llmctl_engine.deepspeed_file import keep_on_nodes, load_deepspeed
 from llmctl_engine.devices import DEVICES
 from llmctl_engine.errors import EngineError, Stopped
@@ -37,6 +37,8 @@ def train(config: EngineConfig) -> None:
     _tell(f"{summary['examples']} samples of {summary['rows']} rows, {summary['tokens']} tokens")
     if read.broken:
         _tell(f"skipped: {read.complaint()}")
+    for line in complaints(summary):
+        _tell(line)
     _import_plugin(config.device)
     try:
         _train(config, tokenizer, examples, summary, stop)

@@ -200,7 +200,7 @@ class Launch(Section):
     """How often torchrun replaces lost ranks by itself, without a new start of the run."""
     stall: int = Field(default=1800, ge=0)
     """Seconds without a step after which a run counts as hanging; 0 never."""
-    patience: int = Field(default=PATIENCE, ge=60)
+    patience: int = Field(default=PATIENCE, ge=10)
     """Seconds for which all nodes are asked in vain before the run is given up as lost."""
     notify: str | None = None
     """A shell line that is run on the launcher when a run has ended or hangs."""
@@ -238,6 +238,26 @@ class Data(Section):
     max_samples: int | None = Field(default=None, ge=1)
     broken_rows: Literal["stop", "skip"] = "stop"
     """What becomes of rows that cannot be trained on; they are counted and told either way."""
+    loss_on: Literal["answers", "last", "split", "all"] = "answers"
+    cutoff_rule: Literal["lf02", "lf05", "lf06", "lf09"] | None = None
+    """How rows longer than `cutoff_len` are cut; the template's own release decides without it."""
+    mix: Literal["concat", "interleave_under", "interleave_over"] = "concat"
+    probabilities: tuple[float, ...] = Field(default=(), strict=False)
+    """How often each dataset is drawn from when they are interleaved; they take turns without it."""
+    fill: dict[str, str] = Field(default_factory=dict)
+    """What stands for `{{name}}` in the data, by the name."""
+
+    @model_validator(mode="after")
+    def _drawn_from_all(self) -> Data:
+        if not self.probabilities:
+            return self
+        if self.mix == "concat":
+            raise ValueError("probabilities are for mix: interleave_under and interleave_over")
+        if len(self.probabilities) != len(self.datasets):
+            raise ValueError(f"{len(self.probabilities)} probabilities for {len(self.datasets)} datasets")
+        if min(self.probabilities) <= 0 or abs(sum(self.probabilities) - 1) > 1e-6:
+            raise ValueError("probabilities must be above 0 and sum to 1")
+        return self
 
 
 class Lora(Section):

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import json
+import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from llmctl_engine import rows
+from llmctl_engine import rows, sources
 
 from llmctl.errors import UsageError
 from llmctl.recipe.schema import Recipe
@@ -119,50 +119,71 @@ _KEY = {"model": "model.path", "adapter": "train.lora.adapter"}
 
 def dataset_files(recipe: Recipe, data_dir: Path) -> dict[str, Path]:
     """The files that the recipe's datasets are made of, with `dataset_info.json` if there is one; names relative to
-    `data_dir`. Raises UsageError naming the datasets that are there."""
-    info_file = data_dir / "dataset_info.json"
-    info = _read_info(info_file) if info_file.is_file() else {}
+    `data_dir`. A dataset of the hub has none. Raises UsageError naming the datasets that are there."""
+    info_file = data_dir / sources.INFO
+    info = _read_info(data_dir)
     files = {info_file.name: info_file} if info else {}
     for name in recipe.data.datasets:
-        entry = info.get(name)
-        if entry is not None:
-            file_name = entry.get("file_name") if isinstance(entry, dict) else None
-            if not isinstance(file_name, str):
-                raise UsageError(f"dataset {name}: has no file_name", where=str(info_file), why="only local files")
-            if PurePosixPath(file_name).is_absolute() or ".." in PurePosixPath(file_name).parts:
-                raise UsageError(
-                    f"dataset {name}: {file_name} lies outside of its folder",
-                    where=str(info_file),
-                    hint="give a path below the folder",
-                )
-            candidates = [file_name]
-        else:
-            candidates = [name + suffix for suffix in rows.SUFFIXES]
-        found = next((c for c in candidates if (data_dir / c).is_file()), None)
-        if found is None:
+        entry = info.get(name, {})
+        file_name = entry.get("file_name") if isinstance(entry, dict) else None
+        if isinstance(file_name, str) and (
+            PurePosixPath(file_name).is_absolute() or ".." in PurePosixPath(file_name).parts
+        ):
+            raise UsageError(
+                f"dataset {name}: {file_name} lies outside of its folder",
+                where=str(info_file),
+                hint="give a path below the folder",
+            )
+        found = sources.local_files(data_dir, name, entry) if isinstance(entry, dict) else ()
+        if not found and name in info and not isinstance(file_name, str):
+            if isinstance(entry, dict) and "hf_hub_url" in entry:
+                continue
+            raise UsageError(f"dataset {name}: has no file_name", where=str(info_file), why="only local files")
+        if not found:
             here = sorted(
-                {*info, *(p.stem for p in data_dir.iterdir() if p.suffix in rows.SUFFIXES)} - {info_file.stem, name}
+                {*info, *(p.stem for p in data_dir.iterdir() if p.suffix in sources.SUFFIXES)} - {info_file.stem, name}
             )
             near = difflib.get_close_matches(name, here, n=1)
+            looked = [file_name] if isinstance(file_name, str) else [name + suffix for suffix in sources.SUFFIXES]
             raise UsageError(
                 f"no dataset {name} in {data_dir}",
                 where="data.datasets",
-                why=f"looked for {', '.join(candidates)}",
+                why=f"looked for {', '.join(looked)}",
                 hint=f"did you mean {near[0]}?" if near else f"there are {', '.join(here) or 'none'}",
             )
-        files[found] = data_dir / found
+        files |= {str(path.relative_to(data_dir)): path for path in found}
     return files
 
 
-def _look_at_rows(recipe: Recipe, data_dir: Path) -> int:
-    """How many rows can be trained on, each dataset's at most `data.max_samples`. Raises UsageError for a file that is
-    no dataset, and for broken rows unless the recipe skips them: better here than on the nodes."""
+def _read_info(data_dir: Path) -> dict[str, Any]:
     try:
-        found = rows.sources(data_dir, recipe.data.datasets)
-        read = rows.read(found, stage=recipe.train.stage, max_samples=recipe.data.max_samples)
+        return sources.read_info(data_dir)
+    except ValueError as error:
+        raise UsageError(str(error), where="data.dir") from None
+
+
+def _look_at_rows(recipe: Recipe, data_dir: Path) -> int | None:
+    """How many samples can be trained on, each dataset's rows at most `data.max_samples`; None where that cannot be
+    said here: rows of the hub, or Parquet without pyarrow. Raises UsageError for a file that is no dataset, and for
+    broken rows unless the recipe skips them: better here than on the nodes."""
+    data = recipe.data
+    wanted = rows.Wanted(
+        stage=recipe.train.stage,
+        max_samples=data.max_samples,
+        mix=data.mix,
+        probabilities=data.probabilities,
+        seed=recipe.train.seed,
+        fill=data.fill,
+    )
+    try:
+        found = sources.sources(data_dir, data.datasets)
+        parquet = any(path.suffix == ".parquet" for source in found for path in source.files)
+        if any(source.hub for source in found) or (parquet and importlib.util.find_spec("pyarrow") is None):
+            return None
+        read = rows.read(found, wanted)
     except (OSError, ValueError) as error:
         raise UsageError(str(error), where="data.datasets") from None
-    if read.broken and recipe.data.broken_rows == "stop":
+    if read.broken and data.broken_rows == "stop":
         raise UsageError(
             "some rows cannot be trained on",
             where=str(data_dir),
@@ -171,6 +192,8 @@ def _look_at_rows(recipe: Recipe, data_dir: Path) -> int:
         )
     if not read.samples:
         raise UsageError("no row to train on", where=str(data_dir), why=read.complaint())
+    if data.loss_on == "split" and recipe.train.stage != "pt":
+        return sum(len(sample.turns) for sample in read.samples)
     return len(read.samples)
 
 
@@ -203,13 +226,3 @@ def _launcher_path(folder: Path, given: str) -> Path | None:
 def _beside(folder: Path, given: str, *, local: bool) -> Path | None:
     """An absolute path is a path on the nodes, which only with the local backend are the launcher."""
     return None if PurePosixPath(given).is_absolute() and not local else _launcher_path(folder, given)
-
-
-def _read_info(path: Path) -> dict[str, Any]:
-    try:
-        info = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UsageError("is no JSON", where=str(path), why=str(error)) from None
-    if not isinstance(info, dict):
-        raise UsageError("must map dataset names to their files", where=str(path))
-    return info

@@ -1,27 +1,28 @@
-"""Templates, labels and rows: pure, without torch."""
+"""What carries loss and what is cut: pure, without torch."""
 
 from __future__ import annotations
-
-import json
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from llmctl_engine import rows
-from llmctl_engine.labels import CUTS, IGNORED, Room, build
-from llmctl_engine.templates import BOS, EOS, TEMPLATES, Token, full_name, segments
+from llmctl_engine.labels import IGNORED, LOSS_ON, RULES, Room, Rule, build, build_pair
 
 lengths = st.integers(min_value=0, max_value=700)
+ids = st.lists(st.integers(3, 9), max_size=40)
+conversations = st.lists(st.tuples(ids, ids), min_size=1, max_size=4)
+ends = st.sampled_from([None, 2])
 
 
-@given(prompt=lengths, answer=lengths, left=st.integers(1, 512))
-@pytest.mark.parametrize("cut", CUTS)
-def test_a_cut_keeps_no_more_than_there_is(cut: str, prompt: int, answer: int, left: int) -> None:
-    kept_prompt, kept_answer = CUTS[cut](prompt, answer, Room(left, 512))
+def rule(name: str = "lf09", cutoff: int = 64, loss_on: str = "answers", end: int | None = None) -> Rule:
+    return Rule(cutoff_rule=name, cutoff_len=cutoff, loss_on=loss_on, end=end)
+
+
+@given(name=st.sampled_from([*RULES]), prompt=lengths, answer=lengths, left=st.integers(1, 512))
+def test_a_rule_keeps_no_more_than_there_is(name: str, prompt: int, answer: int, left: int) -> None:
+    kept_prompt, kept_answer = RULES[name](prompt, answer, Room(left, 512))
     assert 0 <= kept_prompt <= prompt
     assert 0 <= kept_answer <= answer
-    if cut == "0.9.5":
+    if name == "lf09":
         assert kept_prompt + kept_answer <= left
         assert (kept_prompt, kept_answer) == (prompt, answer) or kept_prompt + kept_answer >= left - 1
 
@@ -31,135 +32,88 @@ def test_a_cut_keeps_no_more_than_there_is(cut: str, prompt: int, answer: int, l
     # a short answer stays whole; a short prompt stays whole; two long sides share
     [(600, 100, 512, (412, 100)), (100, 600, 512, (100, 412)), (600, 300, 512, (342, 170)), (10, 20, 512, (10, 20))],
 )
-def test_the_rule_of_0_9_5(prompt: int, answer: int, cutoff: int, kept: tuple[int, int]) -> None:
-    assert CUTS["0.9.5"](prompt, answer, Room(cutoff, cutoff)) == kept
+def test_the_rule_of_0_9(prompt: int, answer: int, cutoff: int, kept: tuple[int, int]) -> None:
+    assert RULES["lf09"](prompt, answer, Room(cutoff, cutoff)) == kept
+
+
+def test_the_rules_of_old_releases() -> None:
+    # 0.2.0 cuts each turn to its shares of the whole cutoff, whatever is left; the others of what is left
+    assert RULES["lf02"](300, 100, Room(20, 100)) == (75, 25)
+    assert RULES["lf05"](300, 100, Room(20, 100)) == (4, 16)
+    assert RULES["lf06"](300, 100, Room(20, 100)) == (15, 5)
+
+
+def test_lf02_loses_the_end_of_long_conversations() -> None:
+    turns = [([1] * 30, [3] * 10), ([1] * 30, [4] * 10)]
+    (built,) = build(turns, rule("lf02", 50, end=2))
+    assert (len(built.ids), built.labels[-1], built.cut) == (50, IGNORED, 31)
+    (built,) = build(turns, rule("lf09", 50, end=2))
+    assert (len(built.ids), built.labels[-1], built.cut) == (50, 2, 31)
 
 
 @given(
-    turns=st.lists(
-        st.tuples(st.lists(st.integers(3, 9), max_size=40), st.lists(st.integers(3, 9), max_size=40)), max_size=4
-    ),
+    name=st.sampled_from([*RULES]),
+    loss_on=st.sampled_from([*LOSS_ON]),
+    turns=conversations,
     cutoff=st.integers(1, 64),
-    end=st.sampled_from([None, 2]),
+    end=ends,
 )
-@pytest.mark.parametrize("cut", CUTS)
 def test_built_samples_fit_and_label_what_is_there(
-    cut: str, turns: list[tuple[list[int], list[int]]], cutoff: int, end: int | None
+    name: str, loss_on: str, turns: list[tuple[list[int], list[int]]], cutoff: int, end: int | None
 ) -> None:
-    ids, labels = build(turns, cut=cut, cutoff_len=cutoff, end=end)
-    assert len(ids) == len(labels) <= cutoff
-    assert all(label in (IGNORED, token, end) for token, label in zip(ids, labels, strict=True))
+    samples = build(turns, rule(name, cutoff, loss_on, end))
+    assert len(samples) == (len(turns) if loss_on == "split" else 1)
+    for built in samples:
+        assert len(built.ids) == len(built.labels) <= cutoff
+        assert all(label in (IGNORED, token, end) for token, label in zip(built.ids, built.labels, strict=True))
+        assert built.cut >= 0
+    whole = sum(len(prompt) + len(answer) for prompt, answer in turns) + (end is not None)
+    assert samples[-1].cut == whole - len(samples[-1].ids)
 
 
 def test_efficient_eos_ends_each_answer_in_the_labels_only() -> None:
-    ids, labels = build([([10, 11], [12]), ([13, 14], [15])], cut="0.2.0", cutoff_len=20, end=2)
-    assert ids == [10, 11, 12, 13, 14, 15, 2]
-    assert labels == [IGNORED, IGNORED, 12, 2, IGNORED, 15, 2]
+    (built,) = build([([10, 11], [12]), ([13, 14], [15])], rule("lf02", 20, end=2))
+    assert built.ids == [10, 11, 12, 13, 14, 15, 2]
+    assert built.labels == [IGNORED, IGNORED, 12, 2, IGNORED, 15, 2]
 
 
-TURNS = (("Q1", "A1"), ("Q2", "A2"))
-SEGMENTS = {
-    "default@0.9.5": [
-        (("Human: Q1", EOS, "\nAssistant:"), ("A1", EOS, "\n")),
-        (("Human: Q2", EOS, "\nAssistant:"), ("A2", EOS, "\n")),
+TURNS = [([10, 11], [12, 13]), ([14], [15]), ([16, 17], [18])]
+_ = IGNORED
+
+
+@pytest.mark.parametrize(
+    ("loss_on", "labels"),
+    [
+        ("answers", [[_, _, 12, 13, _, 15, _, _, 18]]),
+        ("last", [[_, _, _, _, _, _, _, _, 18]]),
+        ("split", [[_, _, 12, 13], [_, _, _, _, _, 15], [_, _, _, _, _, _, _, _, 18]]),
+        ("all", [[10, 11, 12, 13, 14, 15, 16, 17, 18]]),
     ],
-    "llama2@0.9.5": [((BOS, "[INST] Q1 [/INST]"), ("A1", EOS)), ((BOS, "[INST] Q2 [/INST]"), ("A2", EOS))],
-    "yuan@0.5.0": [
-        (("Q1", Token("<sep>")), ("A1", Token("<eod>"))),
-        (("\n", "Q2", Token("<sep>")), ("A2", Token("<eod>"))),
-    ],
-    "baichuan@0.2.0": [
-        ((BOS, Token("<reserved_102>"), "Q1", Token("<reserved_103>")), ("A1",)),
-        ((BOS, Token("<reserved_102>"), "Q2", Token("<reserved_103>")), ("A2",)),
-    ],
-}
+)
+def test_what_carries_loss(loss_on: str, labels: list[list[int]]) -> None:
+    samples = build(TURNS, rule(loss_on=loss_on))
+    assert [built.labels for built in samples] == labels
+    assert [built.ids for built in samples] == [list(range(10, 10 + len(row))) for row in labels]
 
 
-@pytest.mark.parametrize("name", SEGMENTS)
-def test_segments(name: str) -> None:
-    assert segments(TEMPLATES[name], TURNS) == SEGMENTS[name]
+def test_the_last_answer_keeps_the_last_turns() -> None:
+    (built,) = build(TURNS, rule(cutoff=5, loss_on="last"))
+    assert (built.ids, built.labels, built.cut) == ([14, 15, 16, 17, 18], [_, _, _, _, 18], 4)
+    (built,) = build(TURNS, rule(cutoff=5, loss_on="last", end=2))
+    assert (built.ids[-4:], built.labels[-2:]) == ([16, 17, 18, 2], [18, 2])
 
 
-def test_system_texts_go_where_the_release_put_them() -> None:
-    turn = (("Q", "A"),)
-    assert segments(TEMPLATES["llama2@0.2.0"], turn, "S")[0][0] == (BOS, "[INST] <<SYS>>\nS\n<</SYS>>\n\nQ [/INST] ")
-    assert segments(TEMPLATES["default@0.2.0"], turn, "S")[0][0] == (BOS, "S", "\n", "Human: Q\nAssistant: ")
-    assert segments(TEMPLATES["alpaca@0.9.5"], turn)[0][0][0].endswith("completes the request.\n\n")  # type: ignore[union-attr]
+@given(name=st.sampled_from([*RULES]), turns=conversations, worse=ids, cutoff=st.integers(1, 64), end=ends)
+def test_pairs_share_their_prompt(
+    name: str, turns: list[tuple[list[int], list[int]]], worse: list[int], cutoff: int, end: int | None
+) -> None:
+    chosen, rejected = build_pair(turns, worse, rule(name, cutoff, end=end))
+    prompt = chosen.labels.count(IGNORED)
+    assert rejected.ids[:prompt] == chosen.ids[:prompt]
+    assert max(len(chosen.ids), len(rejected.ids)) <= cutoff
 
 
-@given(query=st.text(), answer=st.text())
-@pytest.mark.parametrize("name", TEMPLATES)
-def test_every_template_holds_the_texts_whole(name: str, query: str, answer: str) -> None:
-    prompt, told = segments(TEMPLATES[name], [(query, answer)], "system {}")[0]
-    assert query in "".join(part for part in prompt if isinstance(part, str))
-    assert answer in "".join(part for part in told if isinstance(part, str))
-
-
-def test_a_name_without_version_is_the_newest() -> None:
-    assert full_name("yuan") == "yuan@0.9.5"
-    assert full_name("baichuan2") == "baichuan2@0.2.0"
-    assert full_name("nothing") is None
-    assert full_name("default@9") is None
-
-
-def _read(tmp_path: Path, content: object, *, stage: str = "sft", columns: dict[str, str] | None = None) -> rows.Rows:
-    (tmp_path / "d.json").write_text(json.dumps(content), encoding="utf-8")
-    if columns:
-        (tmp_path / "dataset_info.json").write_text(json.dumps({"d": {"file_name": "d.json", "columns": columns}}))
-    return rows.read(rows.sources(tmp_path, ("d",)), stage=stage, max_samples=None)
-
-
-def test_rows_become_conversations(tmp_path: Path) -> None:
-    read = _read(
-        tmp_path,
-        [{"q": "What?", "input": "more", "output": "That.", "history": [["a", "b"]], "system": "Be brief."}],
-        columns={"prompt": "q"},
-    )
-    assert read.samples == (
-        rows.Sample(dataset="d", row=1, turns=(("a", "b"), ("What?\nmore", "That.")), system="Be brief."),
-    )
-
-
-def test_broken_rows_are_told_with_their_numbers(tmp_path: Path) -> None:
-    good = {"instruction": "Q", "output": "A"}
-    read = _read(
-        tmp_path,
-        [good, {"instruction": "Q"}, "text", {"instruction": "", "output": "A"}, {"instruction": "Q", "output": " "},
-         {"instruction": 3, "output": "A"}, {**good, "history": [["a"]]}, *[{"instruction": "Q"}] * 6],
-    )  # fmt: skip
-    assert [sample.row for sample in read.samples] == [1]
-    assert read.complaint() == (
-        "d: 7 rows with no output (2, 8, 9, 10, 11, ...); d: 1 row with no keys and values (3); "
-        "d: 1 row with no instruction (4); d: 1 row with an empty output (5); "
-        "d: 1 row with a prompt that is no text (6); d: 1 row with a history that is no list of pairs (7)"
-    )
-
-
-def test_lines_of_text_and_of_json(tmp_path: Path) -> None:
-    (tmp_path / "t.txt").write_text("one\n\ntwo\n", encoding="utf-8")
-    (tmp_path / "l.jsonl").write_text('{"text": "three\u2028four\x85"}\nnot json\n', encoding="utf-8")
-    read = rows.read(rows.sources(tmp_path, ("t", "l")), stage="pt", max_samples=None)
-    assert [sample.text for sample in read.samples] == ["one", "two", "three\u2028four\x85"]
-    assert read.complaint() == "l: 1 row with no text (2)"
-
-
-def test_what_is_no_dataset_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="must be a list of rows"):
-        _read(tmp_path, {"instruction": "Q"})
-    with pytest.raises(ValueError, match="no dataset other in"):
-        rows.sources(tmp_path, ("other",))
-    (tmp_path / "dataset_info.json").write_text('{"s": {"file_name": "s.json", "formatting": "sharegpt"}}')
-    with pytest.raises(ValueError, match="only alpaca rows"):
-        rows.sources(tmp_path, ("s",))
-    for text, words in (('{"s": {"hf_hub_url": "a/b"}}', "no file_name"), ('{"s": []}', "no file_name"), ("[]", "map")):
-        (tmp_path / "dataset_info.json").write_text(text)
-        with pytest.raises(ValueError, match=words):
-            rows.sources(tmp_path, ("s",))
-
-
-def test_a_file_in_another_encoding_is_named(tmp_path: Path) -> None:
-    (tmp_path / "d.json").write_bytes(
-        json.dumps([{"instruction": "Größe", "output": "1"}], ensure_ascii=False).encode("latin-1")
-    )
-    with pytest.raises(ValueError, match=r"d\.json: is no UTF-8 text: .* at byte \d+"):
-        rows.read(rows.sources(tmp_path, ("d",)), stage="sft", max_samples=None)
+def test_a_pair() -> None:
+    chosen, rejected = build_pair([([10], [11]), ([12], [13])], [14, 15], rule(end=2))
+    assert (chosen.ids, chosen.labels) == ([10, 11, 12, 13, 2], [_, _, _, 13, 2])
+    assert (rejected.ids, rejected.labels) == ([10, 11, 12, 14, 15, 2], [_, _, _, 14, 15, 2])

@@ -111,7 +111,6 @@ def test_dataset_info_names_the_file(folder: Path) -> None:
     [
         ("{", "is no JSON"),
         ("[]", "must map dataset names"),
-        ('{"d": {"hf_hub_url": "a/b"}}', "has no file_name"),
         ('{"d": {"file_name": "gone.json"}}', "no dataset d"),
         ('{"d": {"file_name": "../../etc/passwd"}}', "outside"),
         ('{"d": {"file_name": "/etc/passwd"}}', "outside"),
@@ -121,6 +120,22 @@ def test_a_broken_dataset_info_is_told(folder: Path, info: str, words: str) -> N
     (folder / "data" / "dataset_info.json").write_text(info)
     with pytest.raises(UsageError, match=words):
         survey(recipe(), folder)
+
+
+def test_a_dataset_of_the_hub_is_the_nodes_own_business(folder: Path) -> None:
+    info = {"far": {"hf_hub_url": "a/b"}, "odd": {"ms_hub_url": "a/b"}, "d": {"hf_hub_url": "c/d"}}
+    (folder / "data" / "dataset_info.json").write_text(json.dumps(info))
+    far = survey(recipe(data={"datasets": ["far"]}), folder)
+    assert (list(far.staged["data"].files), far.rows) == (["dataset_info.json"], None)
+    with pytest.raises(UsageError, match="dataset odd: has no file_name"):
+        survey(recipe(data={"datasets": ["odd"]}), folder)
+    assert survey(recipe(), folder).rows == 1  # a local file goes before the hub
+
+
+def test_turns_are_counted_where_each_becomes_a_sample(folder: Path) -> None:
+    (folder / "data" / "d.json").write_text(json.dumps([{**ROW, "history": [["a", "b"]]}, ROW]))
+    assert survey(recipe(data={"datasets": ["d"], "loss_on": "split"}), folder).rows == 3
+    assert survey(recipe(data={"datasets": ["d"]}), folder).rows == 2
 
 
 def test_rows_are_counted_up_to_max_samples(folder: Path) -> None:
