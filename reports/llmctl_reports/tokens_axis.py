@@ -48,7 +48,9 @@ class Stretches:
     @property
     def bounds(self) -> Places:
         """All places at which a point begins or ends."""
-        return np.union1d(self.ends - self.widths, self.ends)
+        begins = self.ends - self.widths
+        alone = begins[begins != np.concatenate([[-1], self.ends[:-1]])]
+        return np.sort(np.concatenate([alone, self.ends]), kind="stable")
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,11 +109,15 @@ def _meetings(left: Places, right: Places, reach: float) -> tuple[Places, Places
     after = after.clip(max=right.size - 1)
     nearest = np.where(np.abs(right[after] - left) < np.abs(right[before] - left), after, before)
     gaps = np.abs(right[nearest] - left)
-    # Of several places of the left that are near to one of the right the nearest counts.
-    order = np.lexsort((gaps, nearest))
-    order = order[gaps[order] <= reach]
-    _, firsts = np.unique(nearest[order], return_index=True)
-    kept = np.sort(order[firsts])
+    near = np.flatnonzero(gaps <= reach)
+    if not near.size:
+        return left[:0], right[:0]
+    # Of several places of the left that are near to one of the right, which lie side by side, the nearest counts.
+    begins = np.diff(nearest[near], prepend=-1) > 0
+    group = np.cumsum(begins) - 1
+    least = np.minimum.reduceat(gaps[near], np.flatnonzero(begins))
+    best = np.flatnonzero(gaps[near] == least[group])
+    kept = near[best[np.diff(group[best], prepend=-1) > 0]]
     return left[kept], right[nearest[kept]]
 
 
