@@ -36,7 +36,7 @@ def mask_for(
     assert_supported(config, alibi=alibi)
     implementation = config._attn_implementation
     if implementation not in MASKED:
-        return flash_mask(attention_mask)
+        return flash_mask(attention_mask, position_ids, seq_idx)
     queries = hidden.shape[1]
     visible: torch.Tensor | None
     if attention_mask is not None and attention_mask.dim() > 2:
@@ -69,6 +69,12 @@ def finished(visible: torch.Tensor | None, hidden: torch.Tensor, past: int, impl
     return additive(visible, compute_dtype(hidden))
 
 
-def flash_mask(attention_mask: torch.Tensor | None) -> torch.Tensor | None:
-    """Flash kernels take padding of 0 and 1; packed texts they learn from positions or sequence lengths."""
+def flash_mask(
+    attention_mask: torch.Tensor | None, position_ids: torch.Tensor | None, seq_idx: torch.Tensor | None
+) -> torch.Tensor | None:
+    """Flash kernels take padding as 0 and 1; of packed texts they learn from positions that start again. Raises
+    EngineError for packing that is told otherwise."""
+    numbered = attention_mask is not None and bool((attention_mask > 1).any())
+    if numbered or (seq_idx is not None and position_ids is None):
+        raise EngineError("flash attention learns from position_ids alone where packed texts start", hint="give them")
     return None if attention_mask is None or bool(attention_mask.all()) else attention_mask

@@ -178,8 +178,13 @@ class YuanModel(YuanPreTrainedModel):
             past_key_values = with_filter_state(past_key_values, len(self.layers))
         past = past_key_values.get_seq_length() if past_key_values is not None else 0
         segments = packed_segments(position_ids, seq_idx) if past == 0 else None
-        texts = self._texts(input_ids, segments, past_key_values)
-        mask = self._mask(hidden, past, attention_mask, texts)
+        parted = self._parted(input_ids, past_key_values)
+        mask: Mask | torch.Tensor | None
+        if self.config._attn_implementation not in MASKED:
+            _assert_whole(parted, segments, attention_mask, self.config._attn_implementation)
+            mask = flash_mask(attention_mask, position_ids, seq_idx)
+        else:
+            mask = self._mask(hidden, past, attention_mask, _both(parted, segments))
         starts = text_starts(segments, attention_mask) if past == 0 else None
         if position_ids is None:
             position_ids = torch.arange(past, past + hidden.shape[1], device=hidden.device)[None]
@@ -191,29 +196,25 @@ class YuanModel(YuanPreTrainedModel):
             )
         return BaseModelOutputWithPast(last_hidden_state=self.norm(hidden), past_key_values=past_key_values)
 
-    def _texts(self, input_ids: torch.Tensor | None, segments: torch.Tensor | None, cache: Any) -> torch.Tensor | None:
-        """The text that each key so far belongs to, (batch, past + length), where the config parts texts at <eod>. The
-        <eod> itself belongs to the text that it ends."""
+    def _parted(self, input_ids: torch.Tensor | None, cache: Any) -> torch.Tensor | None:
+        """The text that each key so far belongs to, (batch, past + length), where the config parts texts at <eod> and
+        there are some. The <eod> itself belongs to the text that it ends."""
         if not self.config.reset_attention_mask or input_ids is None:
-            return segments
+            return None
         ends = input_ids == self.config.eod_token
         if cache is not None:
             before = cache.layers[0].ends
             cache.layers[0].ends = ends = ends if before is None else torch.cat((before, ends), dim=-1)
         if not bool(ends[:, :-1].any()):
-            return segments
+            return None
         texts: torch.Tensor = ends.cumsum(-1) - ends.long()
-        return texts if segments is None else texts + segments
+        return texts
 
     def _mask(
         self, hidden: torch.Tensor, past: int, attention_mask: torch.Tensor | None, texts: torch.Tensor | None
-    ) -> Mask | torch.Tensor | None:
+    ) -> Mask | None:
         """What each token sees: its own text up to itself, padding left out; a padding token sees itself at least."""
-        implementation = self.config._attn_implementation
-        if implementation not in MASKED:
-            _assert_whole(texts, attention_mask, implementation)
-            return flash_mask(attention_mask)
-        queries = hidden.shape[1]
+        implementation, queries = self.config._attn_implementation, hidden.shape[1]
         if attention_mask is not None and attention_mask.dim() > 2:
             return finished(ready_made(attention_mask), hidden, past, implementation)
         visible = visible_keys(
@@ -273,11 +274,20 @@ class YuanForCausalLM(YuanPreTrainedModel, GenerationMixin):  # type: ignore[mis
         )
 
 
-def _assert_whole(texts: torch.Tensor | None, attention_mask: torch.Tensor | None, implementation: str) -> None:
-    """Raises EngineError for texts parted at <eod>, which a flash kernel cannot be told."""
+def _both(texts: torch.Tensor | None, segments: torch.Tensor | None) -> torch.Tensor | None:
+    """Both rise along a row, so their sum changes where either does."""
+    return texts if segments is None else segments if texts is None else texts + segments
+
+
+def _assert_whole(
+    texts: torch.Tensor | None, segments: torch.Tensor | None, attention_mask: torch.Tensor | None, implementation: str
+) -> None:
+    """Raises EngineError for texts parted at <eod> that are not packed texts: a flash kernel cannot be told of them."""
     if texts is None:
         return
     parted = texts[:, 1:] != texts[:, :-1]
+    if segments is not None:
+        parted = parted & (segments[:, 1:] == segments[:, :-1])
     if attention_mask is not None:
         parted = parted & (attention_mask[:, 1:] > 0)
     if bool(parted.any()):
