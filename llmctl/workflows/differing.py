@@ -65,7 +65,15 @@ def _facts(folder: RunFolder) -> dict[str, Any]:
             if fact["name"] in wanted and fact.get("error") is None:
                 for name, value in _parts(fact["name"], fact["value"]):
                     values.setdefault(name, []).append(value)
-    return {name: _one(found) for name, found in values.items()}
+    return {name: _one(found) for name, found in values.items() if _all_packages(name) not in values}
+
+
+def _all_packages(name: str) -> str:
+    """What tells a version among all packages, for a fact that tells it once more; else a name of no fact."""
+    for own in ("package.", "packages.other."):
+        if name.startswith(own):
+            return VERSIONS[0] + "." + name.removeprefix(own)
+    return ""
 
 
 def _parts(name: str, value: Any) -> list[tuple[str, Any]]:

@@ -19,6 +19,9 @@ def made(root: Path, name: str, *, rate: str, torch: str) -> Path:
     (folder / "manifest.json").write_text(json.dumps(manifest))
     facts = [
         {"name": "python.packages", "node": "n1", "value": {"torch": torch, "numpy": "2"}, "error": None},
+        {"name": "package.torch", "node": "n1", "value": torch, "error": None},
+        {"name": "package.nccl", "node": "n1", "value": f"of {torch}", "error": None},
+        {"name": "packages.other", "node": "n1", "value": {"numpy": torch}, "error": None},
         {"name": "python.version", "node": "n1", "value": "3.11", "error": None},
     ]
     (folder / "env/n1.json").write_text(json.dumps(facts))
@@ -35,6 +38,7 @@ def test_what_differs_between_two_runs(tmp_path: Path, run_llmctl: RunLlmctl) ->
     found = json.loads(run_llmctl("diff", left, right, "--json", code=0).stdout)
     assert [(each["name"], each["left"], each["right"]) for each in found] == [
         ("recipe.train.learning_rate", "0.0001", "0.0002"),
+        ("package.nccl", "of 2.13.0", "of 2.12.0"),
         ("python.packages.torch", "2.13.0", "2.12.0"),
     ]
     shown = run_llmctl("diff", left, right, code=0).stdout

@@ -10,7 +10,11 @@ from pathlib import Path
 import pytest
 
 from tests.cli.jobs import LocalJob
-from tests.conftest import RunLlmctl
+from tests.conftest import RunLlmctl, llmctl
+from tests.engine.runs import INIT, rows, write_data
+from tests.faults.harness import SMALLRANK
+from tests.lab import Lab
+from tests.workflows.jobs import only_run, write_recipe
 
 
 @pytest.fixture
@@ -55,8 +59,6 @@ def test_what_cannot_be_made_again(job: LocalJob, run_llmctl: RunLlmctl) -> None
 
 @pytest.mark.engine
 def test_the_engine_repeats_its_losses_bit_by_bit(tmp_path: Path, run_llmctl: RunLlmctl) -> None:
-    from tests.engine.runs import INIT, rows, write_data
-
     write_data(tmp_path / "data", rows(24))
     recipe = {
         "name": "small",
@@ -76,3 +78,41 @@ def test_the_engine_repeats_its_losses_bit_by_bit(tmp_path: Path, run_llmctl: Ru
     (second,) = (path for path in (tmp_path / "runs").iterdir() if path != first)
     comparison = json.loads((second / "report/report.json").read_text(encoding="utf-8"))["comparisons"][0]
     assert (comparison["abs_error"]["max"], comparison["alignment"]["common"]) == (0.0, 12)
+
+
+@pytest.mark.lab
+def test_the_same_nodes_make_it_again_unless_others_are_named(lab: Lab, tmp_path: Path) -> None:
+    python = f"{lab.nodes[0].workdir}/smallrank/python"
+    for node in lab.nodes:
+        lab.write(node, python, f"#!{lab.python} -S\n{SMALLRANK.read_text(encoding='utf-8')}", mode="755")
+    recipe = write_recipe(
+        tmp_path,
+        lab,
+        cluster={"python": python},
+        model={"init": {"model_type": "llama", "vocab_size": 600}},
+        train={"max_steps": 12, "save_steps": 0},
+    )
+    runs = tmp_path / "runs"
+    llmctl("run", recipe, "--runs", runs, env=lab.env, code=0)
+    first = only_run(runs)
+    edited = recipe.read_text(encoding="utf-8").replace("max_steps: 12", "max_steps: 99")
+    recipe.write_text(edited, encoding="utf-8")  # the copy in the run's folder is what counts
+    llmctl("rerun", first, "--profile", "exact", env=lab.env, code=0)
+    (second,) = (path for path in runs.iterdir() if path != first)
+    assert nodes_of(second) == nodes_of(first) == ["node1", "node2"]
+    llmctl("rerun", first, "--set", "cluster.nodes=[node2]", env=lab.env, code=4)  # half the batch: too few points
+    (third,) = (path for path in runs.iterdir() if path not in (first, second))
+    assert nodes_of(third) == ["node2"]
+    text = (third / "report/report.md").read_text(encoding="utf-8")
+    assert "| run.world\\_size | 1 | 2 |" in text.replace("world_size", "world\\_size")
+    (tmp_path / "data" / "numbers.json").write_text("[]")
+    refused = llmctl("rerun", first, env=lab.env, code=2).stderr
+    assert "no row to train on" in refused
+    write_data(tmp_path / "data", rows(47))
+    refused = llmctl("rerun", first, env=lab.env, code=2).stderr
+    assert f"the data is not what {first.name} was trained on" in refused
+    assert len(list(runs.iterdir())) == 3
+
+
+def nodes_of(run: Path) -> list[str]:
+    return [node["name"] for node in json.loads((run / "manifest.json").read_text(encoding="utf-8"))["nodes"]]
