@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from llmctl.checks.facts import Fact, Finding, Severity
+from llmctl.checks.question import KINDS, Question
 from llmctl.cli.findings import show_facts, show_findings
+from llmctl.recipe.hosts import Node
+from llmctl.workflows.facts_file import save_facts
 from tests.lab import Lab
 
 RECIPE = """\
@@ -96,6 +99,17 @@ def test_a_fact_of_other_devices_is_told_as_that(run_llmctl, recipe) -> None:
     done = run_llmctl("check", recipe(), "--only", "toolkit", code=2)
     assert "no fact that is read with device cpu is named toolkit" in done.stderr
     assert "there is one with npu" in done.stderr
+
+
+def test_a_name_that_no_node_was_asked_for_is_told_with_the_reason(run_llmctl, tmp_path: Path) -> None:
+    nodes = [Node(name="a"), Node(name="b")]
+    bare = [Fact(name=KINDS.name, node=node.name, value=[]) for node in nodes]
+    save_facts(tmp_path / "facts.json", Question(count=2), nodes, bare)
+    done = run_llmctl("check", tmp_path / "facts.json", "--only", "driver", code=0)
+    assert "driver was not asked: it is read with npu, " in done.stdout
+    assert "no node shows such a device; --device npu asks all the same" in done.stdout
+    told = json.loads(run_llmctl("check", tmp_path / "facts.json", "--only", "driver", "--json", code=0).stdout)
+    assert "cuda" in told["not_asked"]["driver"]
 
 
 def test_values_are_shown_whole_and_equal_only_where_they_are(capsys: pytest.CaptureFixture[str]) -> None:
