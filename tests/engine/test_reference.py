@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from llmctl_engine.config import DataConfig, EngineConfig, LoraSettings, ModelConfig, TrainSettings
+from llmctl_reports.profiles import PROFILES
+from llmctl_reports.readers import read_log
+from llmctl_reports.verdict import compare
 
 from tests.engine.runs import run
 
@@ -63,3 +68,15 @@ def test_losses_are_those_of_llama_factory(case: str, tmp_path: Path) -> None:
     assert [line["total_tokens"] for line in log] == [line["total_tokens"] for line in expected]
     assert [line["lr"] for line in log] == pytest.approx([line["lr"] for line in expected], rel=1e-12)
     print(case, max(abs(a - b["loss"]) for a, b in zip(losses, expected, strict=True)))
+    if case == "sft_full":
+        _judged(ended.output, REFERENCE / case)
+
+
+def _judged(run: Path, reference: Path) -> None:
+    """Every profile that asks for less than equal bits says PASS, the recipes' one also on the command line."""
+    found = [compare(read_log(run), read_log(reference), profile=name) for name in PROFILES if name != "exact"]
+    assert {(each.alignment.key, each.alignment.places.size, each.verdict) for each in found} == {("step", 30, "PASS")}
+    command = [sys.executable, "-m", "llmctl", "report", str(run), "--compare", str(reference), "--format", "json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(done.stdout)["comparisons"][0]["verdict"] == "PASS"
