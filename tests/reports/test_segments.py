@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from llmctl_reports.errors import ReportError
 from llmctl_reports.explaining import explain
+from llmctl_reports.profiles import Verdict
 from llmctl_reports.readers import read_log
 from llmctl_reports.readers.gather import Gathering
 from llmctl_reports.values import CONFLICT, DUPLICATE, NON_FINITE, SUPERSEDED, Points
+from llmctl_reports.verdict import compare
+
+from tests.reports.test_hostile_logs import MEGATRON, TITAN, lines_of, read
 
 
 def csv(path: Path, rows: list[tuple[int, float]]) -> Path:
@@ -66,17 +72,58 @@ def test_a_line_that_contradicts_the_one_before_is_counted_and_no_restart(tmp_pa
 
 @given(st.lists(st.tuples(st.integers(1, 30), st.sampled_from([1.0, 2.0, float("nan")])), max_size=60))
 def test_what_counts_is_the_last_word_on_every_step(rows: list[tuple[int, float]]) -> None:
-    """Against a plain dict: a step that is done again forgets all from there on."""
+    """Against a plain dict: a step in order that is done again forgets all from there on; a new one that comes behind
+    later ones is added."""
     found = Gathering()
-    expected: dict[int, float] = {}
+    counts: dict[int, tuple[float, bool]] = {}
     for step, loss in rows:
         found.add(step, loss)
-        if step in expected and (expected[step] == loss or (expected[step] != expected[step] and loss != loss)):
+        before, in_order = counts.get(step, (None, False))
+        last = max((n for n, (_, ordered) in counts.items() if ordered), default=0)
+        if before is not None and (before == loss or (before != before and loss != loss)):
             continue
-        expected = {n: x for n, x in expected.items() if n < step} | {step: loss}
+        if step > last:
+            counts[step] = (loss, True)
+        elif before is None or not in_order:
+            counts[step] = (loss, False)
+        elif step == last:
+            counts[step] = (loss, True)
+        else:
+            counts = {n: kept for n, kept in counts.items() if n < step} | {step: (loss, True)}
     points = found.points()
-    assert pairs(points) == [(n, x) for n, x in expected.items() if x == x]
-    lines = sum(len(each.points) + each.non_finite for each in points.segments) if points.segments else None
+    assert pairs(points) == sorted((n, x) for n, (x, _) in counts.items() if x == x)
     kept = len(points) + found.dropped[NON_FINITE]
-    assert lines in (None, kept + found.dropped[SUPERSEDED])
     assert len(rows) == kept + found.dropped[SUPERSEDED] + found.dropped[DUPLICATE] + found.dropped[CONFLICT]
+
+
+@given(st.permutations(range(1, 30)), st.lists(st.integers(1, 29), max_size=10))
+def test_the_order_of_lines_changes_nothing(order: list[int], again: list[int]) -> None:
+    found, plain = Gathering(), Gathering()
+    for step in (*order, *again):
+        found.add(step, 1 / step, grad_norm=2.0 * step, seconds=float(step) if step % 2 else None)
+    for step in range(1, 30):
+        plain.add(step, 1 / step, grad_norm=2.0 * step, seconds=float(step) if step % 2 else None)
+    one, other = found.points(), plain.points()
+    assert pairs(one) == pairs(other)
+    assert one.segments == ()
+    for name in ("grad_norm", "seconds"):
+        assert np.array_equal(getattr(one, name), getattr(other, name), equal_nan=True)
+    assert found.dropped == ({DUPLICATE: len(again)} if again else {})
+
+
+def test_a_second_run_with_points_between_those_of_the_first_is_a_segment_of_its_own(tmp_path: Path) -> None:
+    first = [(n, 9 / n) for n in (10, 20, 30)]
+    second = [(n, 8 / n) for n in range(5, 45, 5)]
+    path = csv(tmp_path / "a.csv", [*first, *second])
+    assert pairs(read_log(path).points) == second
+    assert [pairs(read_log(path, segment=n).points) for n in (1, 2)] == [first, second]
+
+
+@pytest.mark.parametrize("form", [MEGATRON, TITAN], ids=["Megatron", "torchtitan"])
+def test_a_comparison_knows_no_order_of_lines(form: str) -> None:
+    lines = lines_of(form)
+    mixed = [f"node{n % 3}: {line}" for n, line in enumerate(lines)]
+    random.Random(4).shuffle(mixed)
+    found = compare(read("\r\n".join([*mixed, *mixed[:9]])), read("\n".join(lines)))
+    assert (found.verdict, found.statistics.points, found.statistics.abs_error.max) == (Verdict.PASS, 30, 0)
+    assert found.run.dropped == {DUPLICATE: 9}

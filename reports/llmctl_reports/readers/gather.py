@@ -6,7 +6,8 @@ import math
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,11 +21,22 @@ EXTRAS = ("epoch", "learning_rate", "grad_norm", "seconds", "tokens", "tokens_se
 """What a point may have besides its step and loss."""
 
 
+@dataclass(frozen=True, eq=False)
+class Late:
+    """A point whose line stands behind those of later steps."""
+
+    step: int
+    place: int
+    """How many points came before it."""
+    loss: float
+    extras: Mapping[str, float | None]
+
+
 class Gathering:
     """Takes points in the order of the log, about eight bytes a value. A step that comes again with the same loss is a
     repeated line; the last step with another loss is a conflict, in which the later line counts. An earlier step with
     another loss begins a new segment: the trainer went back, and what it did before from that step on does not count,
-    unless that segment is asked for."""
+    unless that segment is asked for. An earlier step that is new comes late: lines of many writers have no order."""
 
     def __init__(self) -> None:
         self.dropped: Counter[str] = Counter()
@@ -35,6 +47,9 @@ class Gathering:
         """Where each segment begins."""
         self._kept: list[slice] = []
         """What counts of the segments before the last one; their steps ascend from slice to slice."""
+        self._late: dict[int, Late] = {}
+        self._gone: list[Late] = []
+        """Late points that do not count any more."""
 
     def __len__(self) -> int:
         return len(self._steps)
@@ -43,7 +58,11 @@ class Gathering:
         """One point; a loss of None was not finite. `extras` are some of EXTRAS."""
         value = math.nan if loss is None else loss
         if step <= self._last():
-            if self._has(step, value):
+            before = self._loss(step)
+            if before is None:
+                self._add_late(Late(step, len(self._steps), value, extras))
+                return
+            if _same(before, value):
                 self.dropped[DUPLICATE] += 1
                 return
             if len(self._steps) > self._starts[-1] and step == self._steps[-1]:
@@ -86,6 +105,9 @@ class Gathering:
             cut = bisect_left(self._steps, last + 1, piece.start, piece.stop)
             self.dropped[SUPERSEDED] += piece.stop - cut
             self._kept[-1:] = [slice(piece.start, cut)] if cut > piece.start else []
+        for step in [step for step in self._late if step > last]:
+            self._gone.append(self._late.pop(step))
+            self.dropped[SUPERSEDED] += 1
 
     def points(self) -> Points:
         """All points that count, and each segment where there are several; nothing can be added afterwards. Losses that
@@ -94,17 +116,24 @@ class Gathering:
             self._pad(column, len(self._steps))
         ends = [*self._starts[1:], len(self._steps)]
         pieces = [slice(*ends_of) for ends_of in zip(self._starts, ends, strict=True)]
-        segments = tuple(Segment(*self._points([piece])) for piece in pieces if piece.stop > piece.start)
-        found, bad = self._points([*self._kept, pieces[-1]])
+        late = [*self._gone, *self._late.values()]
+        segments = tuple(
+            Segment(*self._points([piece], [each for each in late if piece.start <= each.place < end]))
+            for piece, end in zip(pieces, [*ends[:-1], math.inf], strict=True)
+            if piece.stop > piece.start
+        )
+        found, bad = self._points([*self._kept, pieces[-1]], list(self._late.values()))
         if bad:
             self.dropped[NON_FINITE] += bad
         return replace(found, segments=segments) if len(segments) > 1 else found
 
-    def _points(self, pieces: list[slice]) -> tuple[Points, int]:
-        """The points of some pieces, and how many of them had no finite loss."""
+    def _points(self, pieces: list[slice], late: list[Late]) -> tuple[Points, int]:
+        """The points of some pieces and those that came late, and how many of them had no finite loss."""
         steps = _joined(np.frombuffer(self._steps, dtype=np.int64) if self._steps else np.empty(0, np.int64), pieces)
         columns = {"loss": self._losses} | self._extras
         values = {name: _joined(view(column), pieces) for name, column in columns.items()}
+        if late:
+            steps, values = _with_late(steps, values, late)
         good = np.abs(values["loss"]) < LARGEST
         bad = int((~good).sum())
         if bad:
@@ -112,6 +141,15 @@ class Gathering:
         loss = values.pop("loss")
         more: dict[str, Any] = {name: column for name, column in values.items() if not np.isnan(column).all()}
         return Points(step=steps, loss=loss, **more), bad
+
+    def _add_late(self, point: Late) -> None:
+        before = self._late.get(point.step)
+        if before is not None:
+            self.dropped[DUPLICATE if _same(before.loss, point.loss) else CONFLICT] += 1
+        if before is None or not _same(before.loss, point.loss):
+            self._late[point.step] = point
+        for name in point.extras:
+            self._extras.setdefault(name, array("d"))
 
     def _last(self) -> float:
         """The last step that counts."""
@@ -126,13 +164,10 @@ class Gathering:
             return None
         return column[place]
 
-    def _has(self, step: int, loss: float) -> bool:
-        """Whether what counts has this very point."""
+    def _loss(self, step: int) -> float | None:
+        """The loss of a step that counts and did not come late."""
         place = self._place(step)
-        if place is None:
-            return False
-        old = self._losses[place]
-        return old == loss or (math.isnan(old) and math.isnan(loss))
+        return None if place is None else self._losses[place]
 
     def _place(self, step: int) -> int | None:
         """Where a step lies that counts."""
@@ -164,3 +199,22 @@ def view(column: array[float]) -> Column:
 def _joined(column: NDArray[Any], pieces: list[slice]) -> NDArray[Any]:
     """The pieces of a column; a single one is no copy."""
     return column[pieces[0]] if len(pieces) == 1 else np.concatenate([column[piece] for piece in pieces])
+
+
+def _same(one: float, other: float) -> bool:
+    return one == other or (math.isnan(one) and math.isnan(other))
+
+
+def _with_late(
+    steps: NDArray[np.int64], values: dict[str, Column], late: list[Late]
+) -> tuple[NDArray[np.int64], dict[str, Column]]:
+    """The points with the late ones in their places; of a step that came late twice the last counts."""
+    by_step = {each.step: each for each in late}
+    steps = np.concatenate([steps, np.array(list(by_step), dtype=np.int64)])
+    order = np.argsort(steps)
+    more = {
+        name: [each.loss if name == "loss" else each.extras.get(name) for each in by_step.values()] for name in values
+    }
+    return steps[order], {
+        name: np.concatenate([column, np.array(more[name], dtype=np.float64)])[order] for name, column in values.items()
+    }
