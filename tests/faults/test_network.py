@@ -75,6 +75,22 @@ def test_cut_for_a_moment(own_drill: MakeDrill) -> None:
     assert run.lost_steps() == 0
 
 
+def test_every_node_cut_for_longer_than_patience(own_drill: MakeDrill) -> None:
+    run = own_drill(sections={"launch": {"patience": 10}})
+    run.start()
+    run.until_step(7)
+    run.hurt()
+    for node in run.lab.nodes:
+        run.lab.cut(node)
+    run.ends(5, "no node answers", "launch.patience", f"{run.run.name} lost node1, node2", within=75)
+    assert run.manifest["state"] == "LOST"
+    for node in run.lab.nodes:
+        run.lab.join(node)
+    cancelled_after_all(run)
+    assert run.lost_steps() <= SAVE_STEPS
+    run.continues()
+
+
 def test_cut_while_collecting(own_drill: MakeDrill) -> None:
     run = own_drill(steps=10)
     node = run.lab.nodes[1]

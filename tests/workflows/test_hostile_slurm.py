@@ -89,5 +89,5 @@ def test_the_check_goes_through_slurm_and_a_clean_over_ssh_is_refused(slurm: Slu
     until("the allocation is given back", lambda: not slurm.ask("squeue", "-h"))
     assert "--collective" in llmctl("check", drill.recipe(), "--collective", env=slurm.env, code=2).stderr
     llmctl("run", drill.recipe(), "--runs", drill.runs, env=slurm.env, code=0, timeout=180)
-    refused = llmctl("nodes", "clean", "--run", drill.run, env=slurm.env, code=2).stderr
+    refused = llmctl("nodes", "clean", "--run", drill.run, "--dry-run", env=slurm.env, code=2).stderr
     assert f"squeue --name={drill.run.name}" in refused
