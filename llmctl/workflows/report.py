@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from llmctl_reports import document, tables, words
 from llmctl_reports.as_json import as_json
@@ -62,8 +64,7 @@ class Report:
     @property
     def json(self) -> str:
         """The documented JSON."""
-        value = as_json([self.run], [self.comparison] if self.comparison else [])
-        return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        return as_text(plain([self]))
 
     @property
     def spreadsheet(self) -> tuple[str, str]:
@@ -115,6 +116,22 @@ class Report:
             *([f"left out of the run's log: {dropped}"] if dropped else []),
             *([f"{NOT_COMPARED}{self.suggested}"] if self.suggested else []),
         ]
+
+
+def plain(reports: Sequence[Report]) -> dict[str, Any]:
+    """The documented values, with what differs between runs beside their comparison."""
+    compared = [each for each in reports if each.comparison is not None]
+    value = as_json([each.run for each in reports], [each.comparison for each in compared if each.comparison])
+    for comparison, each in zip(value["comparisons"], compared, strict=True):
+        comparison["differences"] = [
+            {"name": name, "run": run, "reference": reference} for name, run, reference in each.differences
+        ]
+    return value
+
+
+def as_text(value: dict[str, Any]) -> str:
+    """JSON as it is written."""
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def make_report(given: str | None, asked: Asked = AS_IS) -> Report:

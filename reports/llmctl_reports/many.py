@@ -20,9 +20,23 @@ from llmctl_reports.verdict import Comparison
 from llmctl_reports.zoo import name_of, zoo_table
 
 SAY = {
-    "en": {"runs": "Runs", "unread": "not read", "failed": "Not read", "title": "{} runs"},
-    "zh": {"runs": "各次训练", "unread": "无法读取", "failed": "无法读取", "title": "{}次训练"},
+    "en": {
+        "runs": "Runs",
+        "unread": "not read",
+        "failed": "Not read",
+        "title": "{} runs",
+        "differing": "What differs from the reference",
+    },
+    "zh": {
+        "runs": "各次训练",
+        "unread": "无法读取",
+        "failed": "无法读取",
+        "title": "{}次训练",
+        "differing": "与参考的差异",
+    },
 }
+FIRST = 5
+"""Differences that are named."""
 COLUMNS = (
     "run",
     "source",
@@ -91,8 +105,15 @@ def heading(entries: Sequence[Entry], lang: str) -> str:
     return f"{words.WORDS[lang]['title']}: {SAY[lang]['title'].format(len(entries))}"
 
 
-def blocks(entries: Sequence[Entry], comparisons: Sequence[Comparison], lang: str) -> list[Block]:
-    """The whole report: the verdicts, what was compared, the table, and why a run is not in it."""
+def blocks(
+    entries: Sequence[Entry],
+    comparisons: Sequence[Comparison],
+    lang: str,
+    *,
+    differing: Sequence[Sequence[str]] = (),
+) -> list[Block]:
+    """The whole report: the verdicts, what was compared, the table, and why a run is not in it. `differing` are for
+    each comparison the names of what is not the same in run and reference, the most suspicious first."""
     say = words.WORDS[lang]
     called = dict(zip(map(id, entries), names(entries), strict=True))
     made: list[Block] = []
@@ -105,12 +126,21 @@ def blocks(entries: Sequence[Entry], comparisons: Sequence[Comparison], lang: st
     for each in comparisons:
         made.append(Line(f"{called[id(each.run)]}: {words.alignment_line(each, lang)}"))
         made += [Line(f"{called[id(each.run)]}: {translated(note, lang)}") for note in each.alignment.notes]
+    told = [(called[id(each.run)], names) for each, names in zip(comparisons, differing, strict=False) if names]
+    if told:
+        made.append(Heading(SAY[lang]["differing"]))
+        made += [Line(f"{name}: {_some(names)}") for name, names in told]
     made += [Heading(SAY[lang]["runs"]), table(entries, comparisons, lang)]
     lost = [entry for entry in entries if isinstance(entry, Unread)]
     if lost:
         made.append(Heading(SAY[lang]["failed"]))
         made += [Line(": ".join(filter(None, (entry.name, entry.what, entry.why)))) for entry in lost]
     return made
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - FIRST
+    return ", ".join(names[:FIRST]) + (f" (+{more})" if more > 0 else "")
 
 
 def runs_csv(entries: Sequence[Entry], comparisons: Sequence[Comparison]) -> str:

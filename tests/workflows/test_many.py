@@ -98,6 +98,21 @@ def test_without_any_run_that_can_be_read_there_is_still_a_table(tmp_path: Path)
         report_many([log(tmp_path / "good.log")] * 2, Asked(reference="gone.log"))
 
 
+def test_what_differs_from_the_reference_is_named(tmp_path: Path) -> None:
+    for name, rate in (("a", 1e-4), ("b", 2e-4), ("ref", 1e-4)):
+        log(tmp_path / name / "train.log")
+        (tmp_path / name / "args.json").write_text(json.dumps({"learning_rate": rate, "seed": 1}))
+    made = report_many(["a/train.log", "b/train.log"], Asked(reference="ref/train.log"))
+    assert "b/train.log: recipe.train.learning_rate" in made.summary("en")
+    assert "a/train.log: recipe" not in made.summary("en")
+    value = json.loads(made.json)
+    jsonschema.validate(value, SCHEMA)
+    assert [each["differences"] for each in value["comparisons"]] == [
+        [],
+        [{"name": "recipe.train.learning_rate", "run": "0.0002", "reference": "0.0001"}],
+    ]
+
+
 def test_runs_of_one_name_are_told_apart_by_their_paths(tmp_path: Path) -> None:
     one, two = log(tmp_path / "a/train.log"), log(tmp_path / "b/train.log")
     assert [name for name, _ in rows(report_many([one, two], Asked()))] == [one, two]
