@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -225,7 +226,9 @@ class Model(Section):
     def _known_template(cls, value: str) -> str:
         full = full_name(value)
         if full is None:
-            raise ValueError(f"no template {value!r}; there are {', '.join(TEMPLATES)}")
+            near = difflib.get_close_matches(value, TEMPLATES, n=3, cutoff=0.4)
+            meant = f"did you mean {' or '.join(near)}? " if near else ""
+            raise ValueError(f"no template {value!r}; {meant}`llmctl recipes templates` lists them")
         return full
 
 

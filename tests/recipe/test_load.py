@@ -107,7 +107,7 @@ deepspeed: {stage: 4}
         (6, "cluster.env: 'A B' is no name of an environment variable"),
         (7, "launch.launcher: pdsh is DeepSpeed's own multi-node path"),
         (8, "model: give exactly one of `path` and `init`"),
-        (8, "model.template: no template 'alpac'; there are default@0.9.5"),
+        (8, "model.template: no template 'alpac'; did you mean alpaca@0.9.5"),
         (9, "data.datasets: must not be empty"),
         (9, "data.cutoff_len: must be a whole number, not 1.5"),
         (11, "train.epoch: unknown key\n  next: did you mean epochs?"),
