@@ -9,6 +9,7 @@ from typing import Any
 from llmctl_reports.diagnosis import Diagnosis, Kind
 from llmctl_reports.next_checks import look_at
 from llmctl_reports.statistics import Bias
+from llmctl_reports.throughput import throughput
 from llmctl_reports.values import RunLog
 from llmctl_reports.verdict import Comparison
 
@@ -35,6 +36,7 @@ def _run(log: RunLog) -> dict[str, Any]:
         "first": {"step": steps[0], "loss": losses[0]} if steps else None,
         "last": {"step": steps[-1], "loss": losses[-1]} if steps else None,
         "final": asdict(log.final),
+        "throughput": asdict(throughput(log)),
         "dropped": dict(log.dropped),
         "allowed_findings": list(log.allowed_findings),
         "restarts": [asdict(restart) for restart in log.restarts],
