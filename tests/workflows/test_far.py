@@ -169,7 +169,7 @@ def test_what_is_not_there_is_told_with_machine_and_path(at_lab: Lab, monkeypatc
     many = report_many(["node1:/tmp/good", "nowhere:/tmp/a.log", "node1:/tmp/gone"], Asked())
     assert many.exit_code is ExitCode.USAGE
     assert [error.exit_code for error in many.errors] == [ExitCode.NODE, ExitCode.USAGE]
-    assert len(many.runs) == 1
+    assert len(many.reports) == 1
     monkeypatch.setattr(far, "MOST", 100)
     with pytest.raises(UsageError, match="too much to fetch") as caught:
         make_report("node1:/tmp/good/steps.jsonl")
