@@ -287,6 +287,39 @@ def test_a_point_of_every_other_format(tmp_path: Path, name: str, ending: str) -
     assert {key: getattr(log.points, key)[0] for key in values} == pytest.approx(values)
 
 
+TABLES = {
+    "of W&B": 'Step,"mine - train/loss","mine - train/loss__MIN","mine - train/loss__MAX"\n1,2.5,2,3\n2,2.25,2,3\n',
+    "of W&B, several runs": 'Step,"a - train/loss","b - train/loss"\n1,2.5,7\n2,2.25,8\n',
+    "of W&B's history": '{"_step": 5, "train/global_step": 1, "train/loss": 2.5, "_runtime": 3}\n{"_step": 6, "x": 1}\n'
+    '{"_step": 7, "train/global_step": 2, "train/loss": 2.25}\n{"_step": 8, "train_loss": 2.4}\n',
+    "of TensorBoard": "Wall time,Step,Value\n1.5,1,2.5\n2.5,2,2.25\n",
+    "of a notebook": "| Step | Training Loss |\n|---|---|\n| 1 | 2.500000 |\n| 2 | 2.250000 |\n",
+    "with semicolons": "step;lr;loss\n1;1e-3;2.5\n2;1e-3;2.25\n",
+    "with the last value missing": "step,loss,eval\n1,2.5,1\n2,2.25\n",
+    "with names in capitals": "\ufeffStep,Loss\r\n1,2.5\r\n2,2.25\r\n",
+}
+
+
+IN_MARKDOWN = [name for name, text in TABLES.items() if not text.startswith("{")]
+
+
+@pytest.mark.parametrize(("name", "quoted"), [*((n, False) for n in TABLES), *((n, True) for n in IN_MARKDOWN)])
+def test_tables_of_others(tmp_path: Path, name: str, quoted: bool) -> None:
+    log = made(tmp_path, f"# A run\n\nIts losses, step by step:\n```\n{TABLES[name]}```\n" if quoted else TABLES[name])
+    assert (log.format, points(log)) == ("table", [(1, 2.5), (2, 2.25)])
+    assert bool(log.notes) == ("several" in name)
+
+
+def test_logs_that_markdown_quotes(tmp_path: Path) -> None:
+    quotes = {name: text for name, (text, _) in LINES.items() if name not in ("table", "golden values")}
+    quotes |= {"trainer_log.jsonl": '{"current_steps": 1, "total_steps": 2, "loss": 2.5}', "steps.jsonl": step(1, 2.5)}
+    quotes |= {"HF Trainer output": "{'loss': 2.5, 'step': 1}", "Megatron": "iteration 1/ 2 | lm loss: 2.5E+00 |"}
+    for name, text in quotes.items():
+        for before in ("", "    ", "> "):
+            log = made(tmp_path, f"# A run\n\nThe loss falls:\n```text\n{before}{text.strip()}\n```\nand so on.\n")
+            assert (log.format, len(log.points)) == (name, 1)
+
+
 def test_tables_in_their_spellings(tmp_path: Path) -> None:
     tabs = "step\tloss\tlr\n1\t2.5\t1e-3\n2\t2.25\t1e-3\n"
     lines = '{"_step": 1, "train/loss": 2.5}\n{"_step": 1, "eval": 3}\n{"_step": 2, "train/loss": 2.25}\n{"_st'
@@ -341,3 +374,18 @@ def test_an_unknown_format_shows_the_nearest_lines(tmp_path: Path) -> None:
     with pytest.raises(ReportError) as error:
         made(tmp_path, "hello\nround 5: Loss was 3.25\n")
     assert "round 5: Loss was 3.25" in error.value.why
+
+
+def test_the_nearest_lines_come_first_wherever_they_are(tmp_path: Path) -> None:
+    noise = "Using a loss of the usual kind\n" * 5 + "x\n" * (PIECE // 2)
+    with pytest.raises(ReportError) as error:
+        made(tmp_path, noise + "at step 7 the loss is 2.5\x1b]0;title\x07\nand the loss was good\n" + noise)
+    told = error.value.why.splitlines()
+    assert told[1].strip() == "at step 7 the loss is 2.5?]0;title?"
+    assert len(told) == 2
+    with pytest.raises(ReportError) as error:
+        made(tmp_path, "epoch 1 of 3, accuracy 0.5\nbye\n")
+    assert "epoch 1 of 3" in error.value.why
+    with pytest.raises(ReportError) as error:
+        made(tmp_path, "\x00\x01" * 5000)
+    assert "nearest" not in error.value.why

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -55,6 +57,12 @@ READERS: dict[str, Reader] = {
 
 WITHOUT_LOSSES = {"all_results.json", "DeepSpeed"}
 """What alone makes no curve: the losses may come later in the file, in another format."""
+
+CLUES = tuple(re.compile(clue, re.IGNORECASE) for clue in (r"\bloss", r"\b(?:step|iter|epoch)", r"\d"))
+"""What a line with a point has."""
+SHOWN = 3
+SEARCHED = 1_000_000
+"""Lines in which the nearest are looked for."""
 
 IN_FOLDER = (
     "output/steps.jsonl",
@@ -112,9 +120,14 @@ def _source(path: Path) -> Source:
 
 
 def _nearest(source: Source) -> str:
-    """The lines that come nearest to a record."""
-    lines = [line for line in source.head.splitlines() if "loss" in line.lower()][:3]
-    return "; the nearest lines are\n    " + "\n    ".join(line.strip()[:120] for line in lines) if lines else ""
+    """The lines that come nearest to a record: with a loss, a step and a number, the first of equals."""
+    found: list[tuple[int, str]] = []
+    for line in islice(source.lines(), SEARCHED):
+        likeness = sum(clue.search(line) is not None for clue in CLUES)
+        if likeness > 1 and (len(found) < SHOWN or likeness > found[-1][0]):
+            found = sorted([*found, (likeness, line)], key=lambda pair: -pair[0])[:SHOWN]
+    shown = ["".join(c if c.isprintable() else "?" for c in line.strip()[:120]) for _, line in found]
+    return "; the nearest lines are\n    " + "\n    ".join(shown) if shown else ""
 
 
 def _likely(source: Source) -> list[str]:

@@ -4,29 +4,36 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
-from llmctl_reports.readers.common import finite, number, parsed, whole
+from llmctl_reports.readers.common import finite, number, objects, parsed, whole
 from llmctl_reports.readers.gather import Gathering
 from llmctl_reports.readers.names import columns_of, unused
 from llmctl_reports.readers.source import Source
-from llmctl_reports.values import BROKEN, RunLog
+from llmctl_reports.values import RunLog
 
 BOTH = {"step", "loss"}
-BLANK = "\ufeff \n"
+BLANK = "\ufeff \n>"
+"""What may stand before a row: a mark of Unicode, and what quotes it in Markdown."""
+HEADER_REACH = 200
+"""Lines in which a table's header is looked for."""
+DELIMITERS = (",", "\t", "|", ";")
+LAYOUTS = 1000
+"""Kinds of rows whose columns are told."""
 
 
 def sniff(head: str) -> bool:
-    """Whether the first row names a step and a loss."""
-    first = _first_line(head)
+    """Whether one of the first lines names a step and a loss, or the first is an object with a step."""
+    first = head.lstrip(BLANK).split("\n", 1)[0].rstrip("\r")
     if first.startswith("{"):
         try:
             row = parsed(first)
         except ValueError:
             return False
         return isinstance(row, dict) and "step" in columns_of(tuple(row))
-    return columns_of(tuple(_cells(first))).keys() >= BOTH
+    return _header(re.split(r"[\r\n]+", head, maxsplit=HEADER_REACH)) is not None
 
 
 def read(source: Source) -> RunLog:
@@ -40,7 +47,7 @@ def read(source: Source) -> RunLog:
         keys = tuple(row)
         if not names.keys() >= BOTH:
             names = columns_of(keys)
-        if keys not in layouts:
+        if keys not in layouts and len(layouts) < LAYOUTS:
             layouts.add(keys)
             others |= dict.fromkeys(unused(keys, names))
         step, loss = (row.get(names[name][0]) if name in names else None for name in ("step", "loss"))
@@ -61,31 +68,30 @@ def read(source: Source) -> RunLog:
     )
 
 
-def _first_line(text: str) -> str:
-    return re.split(r"[\r\n]", text.lstrip(BLANK), maxsplit=1)[0]
+def _header(lines: Iterable[str]) -> tuple[int, list[str], str] | None:
+    """(number of the line, names of the columns, what parts them) of a table; None where there is none."""
+    for place, line in enumerate(lines):
+        for delimiter in DELIMITERS:
+            names = _cells(line, delimiter) if delimiter in line else []
+            if columns_of(tuple(names)).keys() >= BOTH:
+                return place, names, delimiter
+    return None
 
 
-def _cells(line: str) -> list[str]:
+def _cells(line: str, delimiter: str) -> list[str]:
     """The cells of a row; none of a line that is no row."""
+    line = line.strip().strip("|") if delimiter == "|" else line.lstrip(BLANK)
     try:
-        return next(csv.reader([line], delimiter="\t" if "\t" in line else ","), [])
+        return next(csv.reader([line], delimiter=delimiter), [])
     except csv.Error:
         return []
 
 
 def _rows(source: Source, found: Gathering) -> Iterator[Mapping[str, Any]]:
-    first = _first_line(source.head)
-    lines = (line.lstrip(BLANK) for line in source.lines())
-    if not first.startswith("{"):
-        names = _cells(next(lines, ""))
-        yield from (dict(zip(names, _cells(line), strict=False)) for line in lines)
+    header = _header(islice(source.lines(), HEADER_REACH))
+    if header is None:
+        yield from objects(source, found.dropped)
         return
-    for line in lines:
-        try:
-            row = parsed(line)
-        except ValueError:
-            row = None
-        if isinstance(row, dict):
-            yield row
-        else:
-            found.dropped[BROKEN] += 1
+    place, names, delimiter = header
+    for line in islice(source.lines(), place + 1, None):
+        yield dict(zip(names, _cells(line, delimiter), strict=False))

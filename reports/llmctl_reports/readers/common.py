@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from llmctl_reports.values import Column, Final
+from llmctl_reports.readers.source import Source
+from llmctl_reports.values import BROKEN, Column, Final
 
 THOUSANDS = re.compile(r"\s*[-+]?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]{1,3})?\s*")
 ELAPSED = re.compile(r"(?:(\d{1,9}) days?, )?(\d{1,9}):(\d{1,2}):(\d{1,2}(?:\.\d{1,9})?)")
@@ -23,6 +25,19 @@ def parsed(text: str) -> Any:
         return json.loads(text)
     except RecursionError:
         raise ValueError("nested too deep") from None
+
+
+def objects(source: Source, dropped: Counter[str]) -> Iterator[dict[str, Any]]:
+    """The JSON object of each line, whatever stands before it; a line without one is counted."""
+    for line in source.lines():
+        try:
+            value = parsed(line[line.index("{") :])
+        except ValueError:
+            value = None
+        if isinstance(value, dict):
+            yield value
+        else:
+            dropped[BROKEN] += 1
 
 
 def number(value: Any) -> float | None:

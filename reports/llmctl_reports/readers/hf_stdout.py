@@ -126,13 +126,21 @@ class Losses:
         if self._own is not None:
             return np.array(self._own, dtype=np.int64), ""
         bars = np.array(self._bars, dtype=np.int64)
-        if count and self._totals[total or -1] == count and (np.diff(bars, prepend=0) > 0).all():
+        if count and self._totals[total or -1] == count and _runs(bars):
             return bars, "steps are those of the progress bar"
         every = total // count if total and count else 0
         if every and total == every * count:
             return every * np.arange(1, count + 1), f"steps are counted: a line every {every} of {total} steps"
         note = "this output has no sure step numbers: its lines were counted as steps"
         return np.arange(1, count + 1), note
+
+
+def _runs(bars: NDArray[np.int64]) -> bool:
+    """Whether these rise as those of one trainer do, or of some one after another; a bar that is drawn late falls by a
+    step at most, or stays."""
+    rises = np.diff(bars, prepend=0)
+    usual = np.median(rises[rises > 0]) if (rises > 0).any() else 1
+    return bool(((rises > 0) | ((rises <= -2 * usual) & (bars > 0))).all())
 
 
 def _is_ours(text: bytes) -> bool:

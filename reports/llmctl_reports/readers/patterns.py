@@ -118,7 +118,7 @@ PATTERNS = (
     ),
     LinePattern(
         "llm.c main.log",
-        _compiled(r"^s:<#step> trl:<loss>(?: lr:<learning_rate>)?(?: norm:<grad_norm>)?"),
+        _compiled(r"^[ \t>]*s:<#step> trl:<loss>(?: lr:<learning_rate>)?(?: norm:<grad_norm>)?"),
         notes=(COUNTS_FROM_ZERO,),
     ),
     LinePattern(

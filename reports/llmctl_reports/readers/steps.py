@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from llmctl_reports.readers.common import final_of, finite, number, parsed, text_or_none, whole
+from llmctl_reports.readers.common import final_of, finite, number, objects, text_or_none, whole
 from llmctl_reports.readers.gather import Gathering
 from llmctl_reports.readers.source import Source
 from llmctl_reports.values import BROKEN, Final, Meta, RunLog
 
+RECORD = re.compile(r'\{"record": *"(?:run|step|end)"')
+
 
 def sniff(text: str) -> bool:
-    """Whether the first line is a record of ours."""
-    return '"record"' in text.lstrip()[:400].split("\n", 1)[0]
+    """Whether a line is a record of ours."""
+    return RECORD.search(text) is not None
 
 
 def read(source: Source) -> RunLog:
@@ -22,13 +25,8 @@ def read(source: Source) -> RunLog:
     meta, final = Meta(), Final()
     before: int = 0
     seen: float | None = 0.0
-    for line in source.lines():
-        try:
-            values = parsed(line)
-        except ValueError:
-            found.dropped[BROKEN] += 1
-            continue
-        kind = values.get("record") if isinstance(values, dict) else None
+    for values in objects(source, found.dropped):
+        kind = values.get("record")
         if kind == "run":
             meta, final = _meta(values), Final()
             before = whole(values.get("resumed_from_step")) or 0

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
-from llmctl_reports.readers.common import final_beside, finite, number, parsed, seconds_of, tokens_seen, whole
+from llmctl_reports.readers.common import final_beside, finite, number, objects, seconds_of, tokens_seen, whole
 from llmctl_reports.readers.gather import Gathering
 from llmctl_reports.readers.source import Source
 from llmctl_reports.values import BROKEN, Meta, RunLog
 
+COUNTER = re.compile(r'\{[^{}\r\n]*"current_steps" *:')
+
 
 def sniff(text: str) -> bool:
-    """Whether the first line has LLaMA-Factory's step counter."""
-    return '"current_steps"' in text.lstrip()[:2000].split("\n", 1)[0]
+    """Whether a line has LLaMA-Factory's step counter."""
+    return COUNTER.search(text) is not None
 
 
 def read(source: Source) -> RunLog:
     """All points; the final metrics come from `all_results.json` beside it, or from the last line."""
     found = Gathering()
     last: dict[str, Any] = {}
-    for line in source.lines():
-        try:
-            values = parsed(line)
-            step = int(values["current_steps"])
-        except (ValueError, KeyError, TypeError):
+    for values in objects(source, found.dropped):
+        step = whole(values.get("current_steps"))
+        if step is None:
             found.dropped[BROKEN] += 1
             continue
         last = values
