@@ -127,3 +127,18 @@ def test_a_comparison_knows_no_order_of_lines(form: str) -> None:
     found = compare(read("\r\n".join([*mixed, *mixed[:9]])), read("\n".join(lines)))
     assert (found.verdict, found.statistics.points, found.statistics.abs_error.max) == (Verdict.PASS, 30, 0)
     assert found.run.dropped == {DUPLICATE: 9}
+
+
+def test_output_of_two_trainers_in_one_file_is_cut_at_the_bar_that_falls() -> None:
+    def line(step: int, loss: float) -> str:
+        return f" 10%|#   | {step}/60 [00:01<00:09]\r{{'loss': {loss:.4f}, 'epoch': 0.5}}\n"
+
+    first = [(n, 9 / n) for n in range(10, 41, 10)]
+    second = [(n, 8 / n) for n in range(30, 61, 10)]
+    log = read("".join(line(*row) for row in (*first, *second)))
+    assert log.segments == 2
+    assert log.points.step.tolist() == [10, 20, 30, 40, 50, 60]
+    assert log.points.loss.tolist() == pytest.approx([9 / 10, 9 / 20, *(loss for _, loss in second)], abs=1e-4)
+    late = read("".join(line(*row) for row in (*first, (39, 0.2), (41, 0.2))))
+    assert late.segments == 1
+    assert "counted" in late.notes[0]

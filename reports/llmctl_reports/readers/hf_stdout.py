@@ -137,10 +137,10 @@ class Losses:
 
 def _runs(bars: NDArray[np.int64]) -> bool:
     """Whether these rise as those of one trainer do, or of some one after another; a bar that is drawn late falls by a
-    step at most, or stays."""
+    step or two, or stays."""
     rises = np.diff(bars, prepend=0)
     usual = np.median(rises[rises > 0]) if (rises > 0).any() else 1
-    return bool(((rises > 0) | ((rises <= -2 * usual) & (bars > 0))).all())
+    return bool(((rises > 0) | ((rises <= -max(usual, 3)) & (bars > 0))).all())
 
 
 def _is_ours(text: bytes) -> bool:
