@@ -21,6 +21,7 @@ from llmctl.remote.command import CHUNK, Sink, converse, late, within
 from llmctl.remote.hostkeys import HostKey
 from llmctl.remote.streaming import stream
 from llmctl.remote.transport import CommandResult
+from llmctl.remote.vouching import ask_over_and_over
 
 T = TypeVar("T")
 
@@ -39,7 +40,8 @@ BEAT = 5
 silently."""
 UNANSWERED = 20.0
 """Seconds for which nothing that was sent may be acknowledged before the connection counts as cut. The kernels
-acknowledge, so a stopped sshd or a busy node loses none; a packet that is lost is sent again five times by then."""
+acknowledge, so a stopped sshd or a busy node loses none; a packet that is lost is sent again five times by then. Behind
+a jump host the node's sshd is asked instead."""
 POLL = 2.0
 """Seconds between two looks of a connection's thread at whether it is still wanted: paramiko's own 0.1 would cost a
 quarter of the launcher's time on 64 nodes that work silently."""
@@ -54,8 +56,9 @@ class SshTransport:
         self._behind = behind
         transport.set_keepalive(BEAT)
         transport.sock.settimeout(POLL)
-        if isinstance(transport.sock, socket.socket) and hasattr(socket, "TCP_USER_TIMEOUT"):
-            # Behind a jump host the first stretch alone is watched, by the connection to that host.
+        if behind is not None:
+            ask_over_and_over(transport, self.close, beat=BEAT, patience=UNANSWERED)
+        elif isinstance(transport.sock, socket.socket) and hasattr(socket, "TCP_USER_TIMEOUT"):
             transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(UNANSWERED * 1000))
 
     @property
@@ -73,8 +76,9 @@ class SshTransport:
         with suppress(OSError, EOFError):  # wakes the connection's thread, which waits for POLL otherwise
             self._transport.sock.shutdown(socket.SHUT_RDWR)
         self._transport.close()
-        if self._behind is not None:
-            self._behind.close()
+        behind, self._behind = self._behind, None  # let go of once, however often this is called
+        if behind is not None:
+            behind.close()
 
     def run(self, command: str, *, stdin: bytes = b"", timeout: float = 60.0) -> CommandResult:
         """Run `command` with the node's sh. After `timeout` seconds it is ended there and NodeError is raised."""

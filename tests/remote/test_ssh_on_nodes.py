@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from llmctl.errors import HostKeyError, NodeError
 from llmctl.recipe.hosts import Node
-from llmctl.remote.connect import connect, connect_all
+from llmctl.remote import ssh
+from llmctl.remote.connect import connect, connect_all, open_target, resolve
 from llmctl.remote.pdsh import run_pdsh
 from tests.conftest import set_up
 from tests.lab import Lab
@@ -52,6 +56,29 @@ def test_a_command_that_does_not_end_is_ended_on_the_node(at_lab: Lab) -> None:
             transport.run("sleep 4321", timeout=0.5)
         assert transport.run("ps ax | grep -c '[s]leep 4321'").stdout.strip() == "0"
     finally:
+        transport.close()
+
+
+@pytest.mark.parametrize("jump", [None, "node1"])
+def test_a_node_that_is_cut_off_is_found_while_its_command_is_silent(
+    at_lab: Lab, monkeypatch: pytest.MonkeyPatch, jump: str | None
+) -> None:
+    if at_lab.site.password is None:
+        pytest.skip("the nodes of a lab without root have no cable of their own")
+    monkeypatch.setattr(ssh, "BEAT", 1)
+    monkeypatch.setattr(ssh, "UNANSWERED", 3.0)
+    second = at_lab.nodes[1]
+    transport = open_target(replace(resolve(Node(name="node2")), jump=jump))
+    cutting = threading.Timer(4, lambda: at_lab.cut(second))  # what is asked meanwhile is answered
+    cutting.start()
+    began = time.monotonic()
+    try:
+        with pytest.raises(NodeError, match="the connection was lost"):
+            transport.run("sleep 300", timeout=300)
+        assert 4 < time.monotonic() - began < 120
+    finally:
+        cutting.join()
+        at_lab.join(second)
         transport.close()
 
 
