@@ -90,6 +90,7 @@ def test_hf_output_without_steps_is_counted_and_told(tmp_path: Path) -> None:
     assert points(log) == [(1, 2), (2, 1)]
     assert "counted" in log.notes[0]
     assert log.final.train_runtime is None
+    assert "not used: train_runtime" in explain(log)
 
 
 TOKENS = {
@@ -208,6 +209,7 @@ def test_megatron_lines(tmp_path: Path) -> None:
     common = "elapsed time per iteration (ms): {} | learning rate: 1.0E-05 | global batch size:  8"
     text = f" iteration  1/ 9 | {common.format(900.0)} | number of skipped iterations: 1 |\n"
     text += f"[rank3:3]:  iteration 2/ 9 | {common.format('500.5/900.0')} | lm loss: 1.25E+01 | grad norm: 2.5 |\n"
+    common += " | throughput per GPU (TFLOP/s/GPU): 9.5"
     text += f"iteration 3/ 9 | {common.format(500)} | lm-loss: 1.2E+01 | loss scale: -1.0 | grad norm: 0.000 |\n"
     text += f"iteration 4/ 9 | {common.format(500)} | grad norm: nan | number of skipped iterations: 0 |\n"
     text += "iteration=5/9 | elapsed_time_per_iteration_ms=400.0 | lm loss=11.5 | global_batch_size= 8 |\n"
@@ -217,6 +219,7 @@ def test_megatron_lines(tmp_path: Path) -> None:
     assert log.dropped == {SKIPPED: 1, NON_FINITE: 1}
     assert column(log, "grad_norm") == [2.5, None, None]
     assert column(log, "seconds") == [0.5005, 0.5, 0.4]
+    assert log.unused == ("throughput per GPU (TFLOP/s/GPU)",)
     assert log.meta.global_batch == 8
 
 

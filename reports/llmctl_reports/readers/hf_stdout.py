@@ -22,6 +22,9 @@ BAR = re.compile(rb"\|\s*(\d{1,15})/(\d{1,15})\s*\[")
 OURS = (b"'loss'", b"'train_runtime'")
 TOTAL = re.compile(rb"Total optimization steps\s*=\s*([\d,]+)")
 SAMPLES = re.compile(rb"Total train batch size[^=\r\n]*=\s*([\d,]+)")
+USED = {b"loss", b"epoch", b"learning_rate", b"grad_norm", b"step"} | {name.encode() for name in TOKENS_SEEN}
+TOLD = 100
+"""Dicts whose keys are told."""
 TOKENS = tuple(name.encode() for name in TOKENS_SEEN)
 END = b"***** train metrics *****"
 METRIC = re.compile(rb"\b(epoch|train_[a-z_]+)[ \t]+=[ \t]+([^\r\n]*[^\s])")
@@ -65,6 +68,7 @@ def read(source: Source) -> RunLog:
         meta=Meta(total_steps=total_steps, global_batch=told.get(SAMPLES)),
         final=_final(final or listed) or final_beside(source.path),
         notes=(note,) if note else (),
+        unused=tuple(key.decode("utf-8", "replace") for key in losses.others),
     )
 
 
@@ -88,6 +92,8 @@ class Losses:
         self._bars = array("q")
         self._totals: Counter[int] = Counter()
         self._own: array[int] | None = array("q")
+        self.others: dict[bytes, None] = {}
+        """The keys of the first dicts that no column holds."""
 
     def add(self, values: dict[bytes, bytes], step: int, total: int) -> None:
         """One dict; `step` and `total` are those of the bar before it, or -1."""
@@ -98,6 +104,8 @@ class Losses:
             tokens = self._columns["tokens_seen"]
             tokens.extend([math.nan] * (len(self._bars) - len(tokens)))
             tokens.append(finite(seen) or math.nan)
+        if len(self._bars) < TOLD:
+            self.others |= dict.fromkeys(key for key in values if key not in USED)
         self._bars.append(step)
         self._totals[total] += 1
         if self._own is not None:

@@ -50,6 +50,8 @@ class Layout:
     line: re.Pattern[bytes]
     groups: tuple[int, ...]
     """The group of each of NAMES."""
+    others: tuple[str, ...]
+    """The keys that are none of KEYS."""
 
 
 @dataclass
@@ -90,6 +92,7 @@ def read(source: Source) -> RunLog:
             sequence_length=int(length) if length and length.is_integer() else None,
         ),
         notes=("the global batch changes within this log",) if varying else (),
+        unused=tuple(dict.fromkeys(key for layout in layouts for key in layout.others)),
     )
 
 
@@ -125,12 +128,14 @@ def _match(piece: bytes, place: int, layouts: list[Layout]) -> re.Match[bytes] |
 def _layout(fields: bytes) -> Layout | None:
     """The layout of a line; None when none of its keys is of this family."""
     parts: list[bytes] = []
-    names, own = ["step", "total"], False
+    names, others, own = ["step", "total"], list[str](), False
     for part in fields.split(b"|"):
         pair = FIELD.fullmatch(part)
         key = re.sub(r"[_\- ]+", " ", pair[1].decode("utf-8", "replace")).lower() if pair else ""
         own = own or key.startswith(OWN_KEYS)
         name = KEYS.get(key)
+        if pair is not None and name is None:
+            others.append(pair[1].decode("utf-8", "replace"))
         if pair is None:
             parts.append(rb"[^|\r\n]*")
         elif name is None or name in names:
@@ -141,7 +146,7 @@ def _layout(fields: bytes) -> Layout | None:
     line = re.compile(BEGIN + rb"\|".join(parts) + NOTHING + rb"(?=[\r\n]|\Z)")
     nothing = len(names) + 1
     groups = tuple(names.index(name) + 1 if name in names else nothing for name in NAMES)
-    return Layout(line, groups) if own else None
+    return Layout(line, groups, tuple(others)) if own else None
 
 
 def _take(columns: dict[str, Row], found: Gathering, seen: Seen) -> None:
