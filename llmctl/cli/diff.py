@@ -10,7 +10,7 @@ import typer
 
 
 def diff(
-    left: str = typer.Argument(metavar="RUN_A", help="A run id, its beginning, or a run folder."),
+    left: str = typer.Argument(metavar="RUN_A", help="A run, its folder, or a log with settings beside it."),
     right: str = typer.Argument(metavar="RUN_B", help="The run to hold it against."),
     as_json: bool = typer.Option(False, "--json", help="For machines."),
     runs: Path | None = typer.Option(None, "--runs", envvar="LLMCTL_RUNS", help="The folder of the runs."),

@@ -34,10 +34,11 @@ def watch(glances: Iterator[Glance], lang: str) -> Report | None:
 def _drawn(glances: Iterator[Glance], lang: str) -> Iterator[Glance]:
     from rich.console import Group
     from rich.live import Live
+    from rich.text import Text
 
     from llmctl.cli.console import console
 
-    with Live(console=console(), auto_refresh=False) as live:
+    with Live(Text("reading"), console=console(), auto_refresh=False) as live:
         for glance in glances:
             shown = [] if glance.ended else [*_parts(glance, lang), LEAVE]
             live.update(Group(*map(_drawable, shown)), refresh=True)

@@ -96,7 +96,9 @@ def _leaves(value: Any, name: str) -> list[tuple[str, Any]]:
 
 
 def _same(name: str, here: Any, there: Any) -> bool:
-    """Equal; a template without a version is every version of it."""
+    """Equal; a template without a version is every version of it, and modules have no order."""
+    if name == "recipe.train.lora.targets" and isinstance(here, list | tuple) and isinstance(there, list | tuple):
+        return set(here) == set(there)
     if name == "recipe.model.template" and not ("@" in str(here) and "@" in str(there)):
         return str(here).partition("@")[0] == str(there).partition("@")[0]
     return bool(here == there)

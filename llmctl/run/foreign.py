@@ -28,6 +28,8 @@ LORA = {
     "lora_target": "targets",
     "target_modules": "targets",
 }
+ADAPTER = {"r": "r", "lora_alpha": "alpha", "lora_dropout": "dropout", "target_modules": "targets"}
+"""Names of peft's `adapter_config.json` -> keys of `train.lora`."""
 DATA = {"dataset": "datasets", "cutoff_len": "cutoff_len", "max_length": "cutoff_len", "max_samples": "max_samples"}
 SHAPE = (
     "model_type",
@@ -46,8 +48,9 @@ SHAPE = (
 """What of a model's `config.json` says which model it is."""
 
 
-def as_recipe(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a recipe that a trainer's settings tell; what they leave out is not there, whatever its default."""
+def as_recipe(settings: Mapping[str, Any], adapter: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The part of a recipe that a trainer's settings, and peft's of its `adapter`, tell; what they leave out is not
+    there, whatever its default."""
     train = _taken(settings, TRAIN)
     if (precision := _precision(settings)) is not None:
         train["precision"] = precision
@@ -55,6 +58,8 @@ def as_recipe(settings: Mapping[str, Any]) -> dict[str, Any]:
         train["warmup_steps"] = warmup
     if train.get("method") == "lora":
         train["lora"] = _taken(settings, LORA)
+    if adapter and adapter.get("peft_type") == "LORA":
+        train |= {"method": "lora", "lora": _taken(adapter, ADAPTER)}
     data = _taken(settings, DATA)
     model = {"template": settings["template"]} if isinstance(settings.get("template"), str) else {}
     return {name: block for name, block in (("model", model), ("data", data), ("train", train)) if block}
@@ -83,9 +88,9 @@ def _plain(value: Any) -> Any:
         return value
 
 
-def _names(value: Any) -> list[Any]:
+def _names(value: Any) -> Any:
     """One name, several with commas, or a list."""
-    return [part.strip() for part in value.split(",")] if isinstance(value, str) else list(value)
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
 
 VALUES: Mapping[str, Callable[[Any], Any]] = {"datasets": _names, "targets": _names}

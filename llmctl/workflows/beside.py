@@ -12,11 +12,12 @@ from llmctl.recipe.yaml_file import read_mapping
 from llmctl.run.differences import Told
 from llmctl.run.foreign import as_recipe, shape
 
-SETTINGS = ("training_args.yaml", "llamaboard_config.yaml", "train.yaml", "args.json", "training_args.json")
+SETTINGS = ("training_args.yaml", "train.yaml", "args.json", "training_args.json")
 """A trainer's settings; the first that is there counts. `training_args.bin` is a pickle and is never opened."""
 MODEL = "config.json"
 STATE = "trainer_state.json"
-CONFIGS = (*SETTINGS, MODEL, STATE)
+ADAPTER = "adapter_config.json"
+CONFIGS = (*SETTINGS, MODEL, ADAPTER, STATE)
 LARGEST = 64 << 20
 """Bytes beyond which a file is no settings."""
 
@@ -28,7 +29,7 @@ def told_beside(log: Path) -> Told | None:
     found = {name: _mapping(folder / name) for name in CONFIGS}
     settings = next((found[name] for name in SETTINGS if found[name]), {})
     steps = found[STATE].get("max_steps")
-    recipe, facts = as_recipe(settings), shape(found[MODEL])
+    recipe, facts = as_recipe(settings, found[ADAPTER]), shape(found[MODEL])
     run = {"total_steps": steps} if isinstance(steps, int) and steps > 0 else {}
     return Told(recipe=recipe, run=run, facts=facts, whole=False) if recipe or facts or run else None
 

@@ -14,8 +14,9 @@ from llmctl.errors import UsageError
 from llmctl.recipe.yaml_file import read_mapping
 from llmctl.run.differences import Difference, Told, differences
 from llmctl.run.folder import RunFolder
-from llmctl.run.index import find_run
-from llmctl.workflows.beside import model_shape, told_beside
+from llmctl.workflows.beside import CONFIGS, model_shape, told_beside
+from llmctl.workflows.far import fetching
+from llmctl.workflows.report_sources import Source, find_source
 
 VERSIONS = ("python.packages", "python.torch")
 """Facts that say much of two runs, though a check holds them between nodes in other ways."""
@@ -23,9 +24,23 @@ RUN_KEYS = ("world_size", "global_batch", "total_steps", "rows", "backend", "see
 
 
 def diff(left: str, right: str, runs: Path | None) -> list[Difference]:
-    """What differs between two runs, each given by its id, the beginning of one, or its folder. Raises UsageError when
-    there is no such run or its record cannot be read."""
-    return differences(told_by(find_run(left, runs)), told_by(find_run(right, runs)))
+    """What differs between two runs, each given as for a report; a log needs settings beside it. Raises UsageError when
+    there is no such run, or nothing that tells of it."""
+    with fetching() as fetch:
+        told = [_told(find_source(given, runs, fetch)) for given in (left, right)]
+    return differences(*told)
+
+
+def _told(source: Source) -> Told:
+    told = told_of(source.path)
+    if told is None:
+        raise UsageError(
+            "nothing tells how this log was made",
+            where=source.far or str(source.path),
+            why=f"it lies in no run's folder, and none of {', '.join(CONFIGS)} beside it",
+            hint="give a run, or a log with its trainer's settings beside it",
+        )
+    return told
 
 
 def told_by(folder: RunFolder) -> Told:
@@ -46,9 +61,12 @@ def told_by(folder: RunFolder) -> Told:
 
 
 def told_of(log: Path) -> Told | None:
-    """What a run's folder, or the settings of another trainer beside a log, tell; None where nothing does."""
-    folder = RunFolder(log)
-    return told_by(folder) if folder.manifest.is_file() and folder.recipe.is_file() else told_beside(log)
+    """What the folder of the run that a log lies in, or another trainer's settings beside it, tell; None where nothing
+    does. Raises UsageError for a run's folder that cannot be read."""
+    for folder in map(RunFolder, (log, log.parent, log.parent.parent)):
+        if folder.manifest.is_file() and folder.recipe.is_file() and log in (folder.root, folder.steps):
+            return told_by(folder)
+    return told_beside(log)
 
 
 def _short(text: str) -> str:

@@ -47,6 +47,18 @@ def test_what_differs_between_two_runs(tmp_path: Path, run_llmctl: RunLlmctl) ->
     assert "no run 'nowhere'" in run_llmctl("diff", left, "nowhere", "--runs", tmp_path, code=2).stderr
 
 
+def test_a_log_counts_by_what_lies_beside_it(tmp_path: Path, run_llmctl: RunLlmctl) -> None:
+    run = made(tmp_path, "a-20260101-000000-abcd", rate="1.0e-4", torch="2.13.0")
+    log = tmp_path / "there" / "trainer.log"
+    log.parent.mkdir()
+    log.write_text("")
+    told = run_llmctl("diff", run / "output/steps.jsonl", log, code=2).stderr
+    assert "nothing tells how this log was made" in told
+    (log.parent / "args.json").write_text('{"learning_rate": 0.01, "seed": 1}')
+    found = json.loads(run_llmctl("diff", run / "output/steps.jsonl", log, "--json", code=0).stdout)
+    assert found == [{"name": "recipe.train.learning_rate", "left": "0.0001", "right": "0.01"}]
+
+
 def test_the_differences_stand_beside_the_verdict(tmp_path: Path, run_llmctl: RunLlmctl) -> None:
     left = made(tmp_path, "a-20260101-000000-abcd", rate="1.0e-4", torch="2.13.0")
     right = made(tmp_path, "b-20260101-000000-abcd", rate="2.0e-4", torch="2.12.0")

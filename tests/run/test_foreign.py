@@ -58,5 +58,7 @@ def test_only_what_both_tell_is_a_difference() -> None:
         Difference(name="recipe.data.cutoff_len", left="1024", right="512"),
         Difference(name="recipe.train.micro_batch", left="2", right="4"),
     ]
+    turned = {"train": {"lora": {"targets": ["b", "a"]}}}
+    assert differences(Told(recipe={"train": {"lora": {"targets": ["a", "b"]}}}), Told(recipe=turned)) == []
     other = Told(recipe={"model": {"template": "alpaca"}}, whole=False)
     assert differences(ours, other) == [Difference(name="recipe.model.template", left="default@0.9.5", right="alpaca")]

@@ -37,6 +37,16 @@ def test_files_beside_a_log_and_their_order(tmp_path: Path) -> None:
     assert told.recipe == {"train": {"learning_rate": 2e-5}}
 
 
+def test_peft_tells_of_an_adapter(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text(
+        '{"peft_type": "LORA", "r": 8, "lora_alpha": 16, "target_modules": ["v_proj", "q_proj"]}'
+    )
+    told = told_beside(tmp_path / "a.log")
+    assert told is not None
+    lora = {"r": 8, "alpha": 16, "targets": ["v_proj", "q_proj"]}
+    assert told.recipe == {"train": {"method": "lora", "lora": lora}}
+
+
 @pytest.mark.parametrize("content", [b"", b"[1]", b"\xff\xfe", b"{", b"a: [", b"- x"])
 def test_what_cannot_be_read_tells_nothing(tmp_path: Path, content: bytes) -> None:
     for name in ("args.json", "train.yaml", "config.json", "trainer_state.json"):
