@@ -103,7 +103,7 @@ class Report:
         lines = [f"loss {sparkline(self.run.points.loss)}"]
         if found is not None:
             lines += [*document.comparison_lines(found, lang), words.alignment_line(found, lang)]
-            lines += [words.verdict_line(found), diagnosis_line(found, lang)]
+            lines += [words.conclusion(found, lang), diagnosis_line(found, lang)]
         differ = self.differences
         dropped = ", ".join(f"{count} x {reason}" for reason, count in self.run.dropped.items())
         return [

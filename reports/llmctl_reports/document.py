@@ -120,7 +120,7 @@ def _compared(run: RunLog, comparison: Comparison | None, lang: str) -> list[Blo
     reference = comparison.reference if comparison else None
     made: list[Block] = []
     if comparison:
-        made.append(Line(words.conclusion(comparison, lang).strip("*"), str(comparison.verdict)))
+        made.append(Line(words.conclusion(comparison, lang), str(comparison.verdict)))
         made.append(Line(diagnosis_line(comparison, lang)))
     made.append(Heading(say["alignment"] if comparison else say["sources"]))
     if comparison:

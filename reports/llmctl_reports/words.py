@@ -202,13 +202,13 @@ def _reasons(comparison: Comparison, lang: str) -> str:
 def conclusion(comparison: Comparison, lang: str) -> str:
     """The closing sentence of the accuracy section."""
     if lang == "en":
-        return f"**{verdict_line(comparison)}**"
+        return verdict_line(comparison)
     ends = {
         Verdict.PASS: "精度满足要求。",
         Verdict.FAIL: "精度不满足要求。",
         Verdict.INCONCLUSIVE: "现有数据不足以判断。",
     }
-    return f"**{comparison.verdict}：{ends[comparison.verdict]}{_reasons(comparison, lang)}**"
+    return f"{comparison.verdict}：{ends[comparison.verdict]}{_reasons(comparison, lang)}"
 
 
 def _told(comparison: Comparison, check: Check, lang: str) -> str:
