@@ -119,10 +119,14 @@ FOUND = {
     "a key of no text": b"{'loss': 2.5}\n{'train_runtime': '12', 'trai\xff\xff': 2.5}\n",
     "a column without a name": b"s\t\tstep\n1\t2.5\t3\n",
     "a whole number that is no float": b'{"step": 1, "loss": 1' + b"0" * 400 + b"}\n",
+    "a step that came late, again after a resume": b"".join(
+        b'{"record": "step", "step": %d, "loss": %d}\n' % pair for pair in ((2, 3), (1, 5))
+    )
+    + b'{"record": "run", "resumed_from_step": 1}\n{"record": "step", "step": 1, "loss": 7}\n',
     "nested beyond bounds": b'{"step": 1, "loss": ' + b"[" * 100_000,
     "nested beyond bounds, one value": b'{"log_history": ' + b"[" * 100_000,
 }
-"""What once crashed a reader."""
+"""What once crashed a reader, or gave points that no log has."""
 
 
 @pytest.mark.parametrize("what", FOUND)

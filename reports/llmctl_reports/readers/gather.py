@@ -48,6 +48,8 @@ class Gathering:
         self._kept: list[slice] = []
         """What counts of the segments before the last one; their steps ascend from slice to slice."""
         self._late: dict[int, Late] = {}
+        self._latest = -math.inf
+        """The last step that came late."""
         self._gone: list[Late] = []
         """Late points that do not count any more."""
 
@@ -108,6 +110,7 @@ class Gathering:
         for step in [step for step in self._late if step > last]:
             self._gone.append(self._late.pop(step))
             self.dropped[SUPERSEDED] += 1
+        self._latest = max(self._late, default=-math.inf)
 
     def points(self) -> Points:
         """All points that count, and each segment where there are several; nothing can be added afterwards. Losses that
@@ -148,14 +151,15 @@ class Gathering:
             self.dropped[DUPLICATE if _same(before.loss, point.loss) else CONFLICT] += 1
         if before is None or not _same(before.loss, point.loss):
             self._late[point.step] = point
+            self._latest = max(self._latest, point.step)
         for name in point.extras:
             self._extras.setdefault(name, array("d"))
 
     def _last(self) -> float:
         """The last step that counts."""
         if len(self._steps) > self._starts[-1]:
-            return self._steps[-1]
-        return self._steps[self._kept[-1].stop - 1] if self._kept else -math.inf
+            return max(self._steps[-1], self._latest)
+        return max(self._steps[self._kept[-1].stop - 1] if self._kept else -math.inf, self._latest)
 
     def value(self, step: int, name: str) -> float | None:
         """One of EXTRAS at a step; None where that step does not count, or lacks it."""
