@@ -59,13 +59,14 @@ class Chart:
 
 
 def charts(run: RunLog, comparison: Comparison | None, lang: str) -> tuple[Chart, ...]:
-    """Loss, relative error, seconds of a step and gradient norm: those for which there is anything to draw."""
+    """Loss, relative error, seconds of a step and gradient norm: those for which there is anything to draw, and errors
+    only where there are enough points for figures."""
     say = WORDS[lang]
     found = comparison.alignment if comparison else None
     logs = [("reference", comparison.reference)] if comparison else []
     logs.append(("run", run))
     made = [_loss(logs, found, say)]
-    if found is not None:
+    if found is not None and comparison is not None and comparison.statistics.rel_error.mean is not None:
         made.append(_errors(run, found, say))
     made.append(_seconds(logs, found, say))
     made.append(_column("grad_norm", [(side, log, log.points.grad_norm) for side, log in logs], found, say))

@@ -8,6 +8,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from llmctl_reports.chinese import translated
 from llmctl_reports.formatting import NOTHING, error, fixed, percent, short, significant
 from llmctl_reports.throughput import throughput
@@ -161,7 +163,8 @@ def figures_table(comparison: Comparison, lang: str) -> Table:
 
 
 def points_csv(run: RunLog, comparison: Comparison | None) -> str:
-    """Every point: of a comparison the common ones with their errors, else the run's records."""
+    """Every point: of a comparison the common ones, with errors where there are enough for figures; else the run's
+    records."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     if comparison is None:
@@ -169,12 +172,20 @@ def points_csv(run: RunLog, comparison: Comparison | None) -> str:
         writer.writerow(names)
         writer.writerows(zip(*(_column(run, name) for name in names), strict=True))
         return out.getvalue()
-    found = comparison.alignment
-    writer.writerow(["step", "loss", "reference_loss", "absolute_error", "relative_error"])
-    writer.writerows(
-        [step, left, right, abs(left - right), abs(left - right) / abs(right) if right else None]
-        for step, left, right in zip(found.steps.tolist(), found.left.tolist(), found.right.tolist(), strict=True)
-    )
+    found, enough = comparison.alignment, comparison.statistics.abs_error.mean is not None
+    left, right = found.left, found.right
+    columns = {"step": found.steps.tolist()}
+    if found.key not in (None, "step"):
+        columns[str(found.key)] = found.places.tolist()
+    columns |= {"loss": left.tolist(), "reference_loss": right.tolist()}
+    if enough:
+        columns["absolute_error"] = np.abs(left - right).tolist()
+        columns["relative_error"] = [
+            abs(one - other) / abs(other) if other else None
+            for one, other in zip(left.tolist(), right.tolist(), strict=True)
+        ]
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
     return out.getvalue()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -11,11 +12,11 @@ import numpy as np
 import pytest
 from llmctl_reports.as_json import as_json
 from llmctl_reports.chinese import translated
-from llmctl_reports.curves import Chart
-from llmctl_reports.document import Heading, Line, blocks, markdown, summary
+from llmctl_reports.curves import Chart, charts
+from llmctl_reports.document import Heading, Line, blocks, comparison_lines, markdown, summary
 from llmctl_reports.profiles import PROFILES
 from llmctl_reports.sparkline import BARS, sparkline
-from llmctl_reports.tables import Table, escaped
+from llmctl_reports.tables import Table, escaped, points_csv
 from llmctl_reports.values import BROKEN, DUPLICATE, NON_FINITE, NOT_LOGGED, SKIPPED, SUPERSEDED, Final, Meta, RunLog
 from llmctl_reports.verdict import compare
 from llmctl_reports.words import FIGURES, WORDS
@@ -80,6 +81,38 @@ def test_a_trainer_that_counts_more_than_its_steps_is_told(logged: float | None,
     assert (
         "run: the trainer's 9 steps/s and the 10 steps/s of its step times are more than 2 % apart." in lines
     ) is told
+
+
+def test_too_few_points_give_no_errors_in_any_form() -> None:
+    few, enough = compare(made_log(5), made_log(30)), compare(made_log(20), made_log(30))
+    assert [chart.name for chart in charts(few.run, few, "en")] == ["loss", "seconds"]
+    assert points_csv(few.run, few).splitlines()[0] == "step,loss,reference_loss"
+    assert points_csv(enough.run, enough).splitlines()[0] == "step,loss,reference_loss,absolute_error,relative_error"
+    assert comparison_lines(few, "en") == []
+    assert [line.split(":")[0] for line in comparison_lines(enough, "en")] == [
+        "Absolute error",
+        "Relative error",
+        "Bias of the mean loss",
+        "Relative error of the mean over the last tenth",
+    ]
+
+
+def test_points_say_where_they_lie_on_their_axis() -> None:
+    found = compare(made_log(40, meta=Meta(global_batch=8)), made_log(40, meta=Meta(global_batch=16)))
+    rows = points_csv(found.run, found).splitlines()
+    assert rows[0].startswith("step,samples,loss,")
+    assert rows[1].startswith("2,16,")
+
+
+def test_gradient_norms_are_told_where_both_have_them() -> None:
+    logs = [made_log(20), made_log(20)]
+    logs = [
+        replace(log, points=replace(log.points, grad_norm=np.full(20, norm)))
+        for log, norm in zip(logs, (1.1, 1.0), strict=True)
+    ]
+    found = compare(*logs)
+    assert comparison_lines(found, "en")[-1] == "Mean relative error of the gradient norm: 10 %"
+    assert comparison_lines(found, "zh")[-1] == "梯度范数的平均相对误差：10 %"
 
 
 def test_markdown_escapes_what_would_break_it() -> None:
