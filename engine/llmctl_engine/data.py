@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from llmctl_engine.encoder import Encoder
 from llmctl_engine.errors import EngineError
 from llmctl_engine.sources import sources
 from llmctl_engine.tokenizer import Tokenizer
+from llmctl_engine.turns import Sample
 
 _FIRST = 5
 """So many places are told of each complaint."""
@@ -79,11 +81,13 @@ def read_rows(config: EngineConfig) -> rows.Rows:
 
 def build_examples(config: EngineConfig, read: rows.Rows, tokenizer: Tokenizer) -> tuple[Examples, dict[str, Any]]:
     """All examples, and the summary that is written to `data_summary.json`. The tokenizer takes the template's EOS."""
+    cut: dict[str, int] = {}
+    ended: tuple[str, ...] = ()
     if config.train.stage == "pt":
         examples, tail = _blocks(tokenizer, read, config.data.cutoff_len)
-        cut: dict[str, int] = {}
     else:
         examples, cut = _conversations(Encoder(tokenizer, config.model.template), read, config.data)
+        ended = _ended_already(read.samples, tokenizer.eos_token)
         tail = 0
     kept = [example for example in examples if example.trains]
     if not kept:
@@ -92,6 +96,7 @@ def build_examples(config: EngineConfig, read: rows.Rows, tokenizer: Tokenizer) 
         "rows": len(read.samples) + len(read.broken),
         "broken_rows": [vars(broken) for broken in read.broken],
         "placeholders_left": {name: _counted(places) for name, places in read.placeholders.items()},
+        "end_in_the_text": {"token": tokenizer.eos_token, **_counted(ended)},
         "examples": len(kept),
         "without_labels": [example.place for example in examples if not example.trains],
         "cut_to_cutoff_len": {**_counted(tuple(cut)), "tokens": sum(cut.values())},
@@ -104,12 +109,14 @@ def build_examples(config: EngineConfig, read: rows.Rows, tokenizer: Tokenizer) 
 
 def complaints(summary: dict[str, Any]) -> list[str]:
     """What was left out, cut or left as it was, in a line each, with the first places."""
-    cut, without = summary["cut_to_cutoff_len"], summary["without_labels"]
+    cut, without, ended = summary["cut_to_cutoff_len"], summary["without_labels"], summary["end_in_the_text"]
     lines = []
     if cut["rows"]:
         lines.append(f"cut to cutoff_len: {_told(cut)}, {cut['tokens']} tokens lost")
     if without:
         lines.append(f"left out, because nothing of them carries a label: {_told(_counted(tuple(without)))}")
+    if ended["rows"]:
+        lines.append(f"answers hold {ended['token']} already, which the template writes too: {_told(ended)}")
     for name, left in summary["placeholders_left"].items():
         lines.append(f"{{{{{name}}}}} stands in the data as it is: {_told(left)}; data.fill gives it a text")
     if summary["tokens_dropped_at_the_end"]:
@@ -124,6 +131,10 @@ def _counted(places: tuple[str, ...]) -> dict[str, Any]:
 def _told(counted: dict[str, Any]) -> str:
     rows, first = counted["rows"], ", ".join(counted["first"])
     return f"{rows} {'row' if rows == 1 else 'rows'} ({first}{', ...' if rows > _FIRST else ''})"
+
+
+def _ended_already(samples: Iterable[Sample], eos: str) -> tuple[str, ...]:
+    return tuple(sample.place for sample in samples if any(eos in turn.answer for turn in sample.turns))
 
 
 def _conversations(encoder: Encoder, read: rows.Rows, data: DataConfig) -> tuple[list[Example], dict[str, int]]:

@@ -12,9 +12,12 @@ from typing import Any
 
 from llmctl_engine.sources import Source
 
+NO_JSON = object()
+"""Stands for a line that is no JSON."""
+
 
 def load(source: Source, limit: int | None) -> list[Any]:
-    """The first `limit` rows of the dataset's files; a line that is no JSON is None.
+    """The first `limit` rows of the dataset's files; `NO_JSON` for a line that is none.
 
     Raises ValueError for a file that holds no rows, OSError for one that cannot be read."""
     return list(islice((row for path in source.files for row in _rows(path, source)), limit))
@@ -40,9 +43,9 @@ def _rows(path: Path, source: Source) -> Iterator[Any]:
 def _json(path: Path, text: str) -> list[Any]:
     try:
         rows = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         first = next((line for line in text.split("\n") if line.strip()), "")
-        if _line(first) is not None and "\n" in text.strip():
+        if _line(first) is not NO_JSON and "\n" in text.strip():
             return [_line(line) for line in text.split("\n") if line.strip()]  # JSON lines by the name of .json
         raise ValueError(f"{path}: is no JSON: {error}") from None
     if not isinstance(rows, list):
@@ -53,8 +56,8 @@ def _json(path: Path, text: str) -> list[Any]:
 def _line(line: str) -> Any:
     try:
         return json.loads(line)
-    except ValueError:
-        return None
+    except (ValueError, RecursionError):
+        return NO_JSON
 
 
 def _csv(path: Path, text: str) -> Iterator[dict[str, Any]]:

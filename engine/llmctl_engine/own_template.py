@@ -18,22 +18,34 @@ def own_segments(tokenizer: Any, turns: Sequence[Turn], system: str, tools: str)
     """The parts of every turn as the tokenizer's `chat_template` writes them: the text up to where the model goes on,
     and what its answer adds.
 
-    Raises ValueError for a conversation that the template refuses, or whose earlier turns it writes otherwise once
-    there are later ones."""
+    Raises ValueError for a conversation that the template refuses, or in which no border of an answer can be found."""
     listed = parse_tools(tools) if tools else None
     messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
-    pairs: list[Pair] = []
-    written = ""
+    asked: list[str] = []
+    answered: list[str] = []
     for turn in turns:
         messages.append({"role": "tool" if turn.observed else "user", "content": turn.query})
-        asked = _render(tokenizer, messages, listed, asking=True)
+        asked.append(_render(tokenizer, messages, listed, asking=True))
         messages.append(_answer(turn))
-        answered = _render(tokenizer, messages, listed, asking=False)
-        if not asked.startswith(written) or not answered.startswith(asked):
-            raise ValueError("the model's chat template writes earlier turns otherwise once there are later ones")
-        pairs.append(((asked[len(written) :],), (answered[len(asked) :],)))
-        written = answered
+        answered.append(_render(tokenizer, messages, listed, asking=False))
+    pairs: list[Pair] = []
+    start = 0
+    # An earlier answer is taken as it stands before the next question: some templates drop its thoughts there.
+    for turn, before, after, following in zip(turns, asked, answered, [*asked[1:], answered[-1]], strict=True):
+        end = _end_of_answer(turn.answer, before, after, following)
+        pairs.append(((before[start:],), (following[len(before) : end],)))
+        start = end
     return pairs
+
+
+def _end_of_answer(answer: str, before: str, after: str, following: str) -> int:
+    if following.startswith(before):
+        if following.startswith(after) and after.startswith(before):
+            return len(after)
+        closing = after.rpartition(answer)[2]
+        if answer in after and following.startswith(answer + closing, len(before)):
+            return len(before) + len(answer) + len(closing)
+    raise ValueError("the model's chat template writes earlier turns otherwise once there are later ones")
 
 
 def _answer(turn: Turn) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from llmctl_engine.shapes import SHAPES, STAGES
 from llmctl_engine.sources import Source
 from llmctl_engine.turns import Sample
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _PLACEHOLDER = re.compile(r"\{\{ ?(\w+) ?\}\}")
 
 
@@ -75,11 +76,13 @@ def read(found: Sequence[Source], wanted: Wanted, fetch: Fetch | None = None) ->
         _check_kind(source, kind, wanted.stage)
         samples: list[Sample] = []
         for number, row in enumerate(_load(source, wanted.max_samples, fetch), start=1):
-            sample = SHAPES[kind](row, source, number)
-            if isinstance(sample, Sample):
-                samples.append(sample.rewritten(lambda text: _filled(text, wanted.fill)) if wanted.fill else sample)
-            else:
+            sample = "no JSON" if row is files.NO_JSON else SHAPES[kind](row, source, number)
+            if isinstance(sample, Sample) and any(map(_SURROGATE.search, sample.texts())):
+                sample = "text that is no Unicode (a half of a surrogate pair)"
+            if isinstance(sample, str):
                 broken.append(BrokenRow(dataset=source.name, row=number, reason=sample))
+            else:
+                samples.append(sample.rewritten(lambda text: _filled(text, wanted.fill)) if wanted.fill else sample)
         taken.append(samples)
     lengths = [len(samples) for samples in taken]
     placed = mixing.order(lengths, mix=wanted.mix, probabilities=wanted.probabilities, seed=wanted.seed)

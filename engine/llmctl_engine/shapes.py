@@ -151,9 +151,10 @@ def _told(messages: list[Any], tags: Mapping[str, str]) -> Told | str:
     for message in messages:
         if not isinstance(message, dict):
             return "a message without keys and values"
-        role = roles.get(message.get(tags["role_tag"], ""))
+        said_by = message.get(tags["role_tag"])
+        role = roles.get(said_by) if isinstance(said_by, str) else None
         if role is None:
-            return f"an unknown role {message.get(tags['role_tag'])!r}"
+            return f"an unknown role {str(said_by)[:40]!r}"
         content = _content(message.get(tags["content_tag"]))
         if role in _SAYING and message.get("tool_calls"):
             role, content = "function", _tool_calls(message["tool_calls"])

@@ -200,7 +200,7 @@ def test_files_of_every_form(tmp_path: Path) -> None:
     assert [sample.text for sample in read.samples] == [
         "one", "two", "three\u2028four\x85", 'five, "6"\nseven', "eight", "nine",
     ]  # fmt: skip
-    assert read.complaint() == "lines: 1 row with no text (2)"
+    assert read.complaint() == "lines: 1 row with no JSON (2)"
     assert rows.read(sources(tmp_path, ("table",)), Wanted()).samples[0].turns == (Turn('five, "6"\nseven', "A"),)
 
 

@@ -58,7 +58,7 @@ def test_weights_that_are_no_model(trained: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     shutil.copytree(trained, broken)
     (broken / "model.safetensors").write_bytes(b"no weights at all")
-    assert "holds no model that can be loaded" in _model_error(str(broken), tmp_path)
+    assert "model.safetensors is cut off or broken" in _model_error(str(broken), tmp_path)
 
 
 def test_weights_that_lack_a_part_are_not_made_up(trained: Path, tmp_path: Path) -> None:
@@ -90,8 +90,9 @@ def test_broken_rows_stop_the_run_or_are_counted(tmp_path: Path) -> None:
 
 
 def test_a_template_of_another_model_is_told(tmp_path: Path) -> None:
+    from llmctl_engine.encoder import Encoder
     from llmctl_engine.errors import EngineError
-    from llmctl_engine.tokenizer import Encoder, train_tokenizer
+    from llmctl_engine.tokenizer import train_tokenizer
 
     with pytest.raises(EngineError, match="the tokenizer has no <reserved_102>, <reserved_103>, which the template"):
         Encoder(train_tokenizer([], vocab_size=300), "baichuan@0.2.0")

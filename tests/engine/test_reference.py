@@ -24,6 +24,7 @@ CASES: dict[str, dict[str, Any]] = {
     "sft_full": {"dataset": "alpaca_en_demo", "template": "default@0.9.5"},
     "sft_lora": {"dataset": "alpaca_en_demo", "template": "default@0.9.5", "method": "lora"},
     "sft_full_zh_alpaca": {"dataset": "alpaca_zh_demo", "template": "alpaca@0.9.5"},
+    "sft_multiturn_history": {"dataset": "glaive_toolcall_en_demo", "template": "default@0.9.5"},
     "pt_full": {"dataset": "wiki_demo", "template": "default@0.9.5", "stage": "pt", "cutoff_len": 511},
 }
 """LLaMA-Factory takes one off its cutoff_len of 512 when it joins texts to blocks: 70 steps of 8 x 511 tokens."""

@@ -199,6 +199,16 @@ def test_the_models_own_template(tokenizer: Any) -> None:
     called = Encoder(tokenizer, "own").pairs([sample(CALLING)])[0]
     assert '"name": "weather"' in tokenizer.decode(called[0][1])
     assert tokenizer.decode(called[1][0]).startswith("<|im_start|>tool\n{")
+    # an empty thought before the last answer only
+    tokenizer.chat_template = tokenizer.chat_template.replace(
+        "{{ m.content }}", "{{ '<think></think>' if loop.last and m.role == 'assistant' }}{{ m.content }}"
+    )
+    thought = [[tokenizer.decode(ids) for ids in pair] for pair in Encoder(tokenizer, "own").pairs([sample()])[0]]
+    assert thought[0][1] == f"{dialogues.A1}<|im_end|>\n"
+    assert thought[1] == [
+        f"<|im_start|>user\n{dialogues.Q2}<|im_end|>\n<|im_start|>assistant\n",
+        f"<think></think>{dialogues.A2}<|im_end|>\n",
+    ]
     tokenizer.chat_template = "{{ messages | length }}"
     with pytest.raises(EngineError, match="d row 1: the model's chat template writes earlier turns otherwise"):
         Encoder(tokenizer, "own").pairs([sample()])
