@@ -28,8 +28,10 @@ RESULTS = ("all_results.json", "train_results.json")
 """Files beside a log that its readers look into."""
 OF_RUN = ("manifest.json", "recipe.yaml")
 """Files of a run's folder that a report looks into, besides its log."""
-OF_NODE = r"env/[^/\0]+\.json"
-"""The facts of a node, likewise."""
+FACTS = "env/*.json"
+EVENTS = tuple("*/" * level + "events.out.tfevents.*" for level in range(4))
+MANY = re.compile(r"env/[^/]+\.json|(?:(?!\.)[^/]+/){0,3}events\.out\.tfevents\.[^/]+")
+"""A folder's further files: facts of nodes, and TensorBoard's event files as deep as their reader looks."""
 
 _FAR = re.compile(
     r"(?P<node>(?:[\w.-]+@)?[A-Za-z0-9][\w.-]*(?:=(?:\[[0-9A-Fa-f:]+\]|[\w.-]+))?(?::[0-9]+(?=:))?):(?P<path>.+)",
@@ -84,8 +86,10 @@ def fetching(moved: Moved = lambda *_: None) -> Iterator[Fetch]:
                     stack.callback(opened[far.node].close)
                 return _fetch(opened[far.node], far, Path(tempfile.mkdtemp(dir=folder)), moved)
             except NodeError as error:
-                why = "; ".join(filter(None, (error.why, f"a file of this machine is written ./{far.given}")))
-                raise type(error)(error.what, where=far.given, why=why, hint=error.hint) from None
+                whys = [error.why, *([] if far.path[0] in "/~" else [f"a file of this machine is ./{far.given}"])]
+                raise type(error)(
+                    error.what, where=far.given, why="; ".join(filter(None, whys)), hint=error.hint
+                ) from None
 
         yield fetch
 
@@ -104,6 +108,7 @@ def _fetch(transport: SshTransport, far: FarPath, folder: Path, moved: Moved) ->
     found = _look(transport, far)
     logs = [name for name in IN_FOLDER if name in found.sizes] if found.file is None else []
     spare = {name for name in logs[1:] if PurePosixPath(name).name not in RESULTS}
+    spare |= {name for name in found.sizes if logs and found.file is None and "tfevents" in name}
     sizes = {name: size for name, size in found.sizes.items() if name not in spare}
     total = sum(sizes.values())
     if total > MOST:
@@ -152,7 +157,9 @@ def _look(transport: Transport, far: FarPath) -> _Found:
     beside = (*RESULTS, *CONFIGS)
     folder = (*IN_FOLDER, *beside, *(f"output/{name}" for name in beside))
     home, rest = far.path.startswith("~/"), far.path.removeprefix("~/")
-    script = LOOK.replace("BESIDE", _words(beside)).replace("FOLDER", f"{_words((*folder, *OF_RUN))} env/*.json")
+    script = LOOK.replace("BESIDE", _words(beside)).replace(
+        "FOLDER", f"{_words((*folder, *OF_RUN))} {FACTS} {' '.join(EVENTS)}"
+    )
     told = transport.run(f"p={chr(34) + '$HOME' + chr(34) + '/' if home else ''}{sh_quote(rest)}\n{script}")
     parts = told.stdout.split("\0")
     problem = {"none": "no such file or folder", "odd": "neither a file nor a folder"}.get(told.stdout.strip())
@@ -160,13 +167,13 @@ def _look(transport: Transport, far: FarPath) -> _Found:
         raise UsageError(
             problem or "it cannot be read there",
             where=far.given,
-            why=told.stderr.strip() or f"looked on {far.node.name}; a file of this machine is written ./{far.given}",
+            why=told.stderr.strip() or f"looked on {far.node.name}; a file of this machine is ./{far.given}",
             hint=f"see what is there: ssh {far.node.name} ls -l {sh_quote(str(PurePosixPath(far.path).parent))}",
         )
     file = parts[1] or None
     asked = {*beside, file} if file else {*folder, *OF_RUN}
     sizes = dict(zip(parts[2:-1:2], parts[3:-1:2], strict=False))
-    strange = [name for name in sizes if name not in asked and (file or not re.fullmatch(OF_NODE, name))]
+    strange = [name for name in sizes if name not in asked and (file or not MANY.fullmatch(name))]
     strange += [size for size in sizes.values() if not size.strip().isdigit()]
     if strange or file not in (None, PurePosixPath(far.path).name):
         raise NodeError("it answers what nobody asked for", where=far.given, why=repr([*strange, file]))

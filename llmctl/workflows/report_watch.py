@@ -72,6 +72,9 @@ def _glance(source: Source, asked: Asked, reference: Reference | None, *, ended:
 
 def _mark(source: Source) -> list[tuple[str, int, int]]:
     """Size and time of the log, wherever it may lie."""
-    paths = [source.path / name for name in IN_FOLDER] if source.path.is_dir() else [source.path]
+    paths = [source.path]
+    if source.path.is_dir():
+        named = [path for name in IN_FOLDER if (path := source.path / name).is_file()]
+        paths = named or sorted(source.path.rglob("events.out.tfevents.*"))
     found = [(path, path.stat()) for path in paths if path.is_file()]
     return [(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in found]

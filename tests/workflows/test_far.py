@@ -81,6 +81,7 @@ class Answers(LocalTransport):
     [
         ("/x", "/x/\0\0../../etc/passwd\0" + "1\0"),
         ("/x", "/x/\0\0env/../../a.json\0" + "1\0"),
+        ("/x", "/x/\0\0a/../events.out.tfevents.1\0" + "1\0"),
         ("/x", "/x/\0\0steps.jsonl\0many\0"),
         ("/x/a.log", "/x/\0../a.log\0../a.log\0" + "1\0"),
         ("/x/a.log", "/x/\0b.log\0b.log\0" + "1\0"),
@@ -162,10 +163,11 @@ def test_what_is_not_there_is_told_with_machine_and_path(at_lab: Lab, monkeypatc
         with pytest.raises(UsageError) as caught:
             make_report(f"node1:{place}")
         assert caught.value.where == f"node1:{where}"
-    with pytest.raises(NodeError) as lost:
-        make_report("nowhere:/tmp/a.log")
-    assert lost.value.where == "nowhere:/tmp/a.log"
-    assert "./nowhere:/tmp/a.log" in lost.value.why
+    for given in ("nowhere:/tmp/a.log", "nowhere:a.log"):
+        with pytest.raises(NodeError) as lost:
+            make_report(given)
+        assert lost.value.where == given
+        assert ("./nowhere:a.log" in lost.value.why) == (given == "nowhere:a.log")
     many = report_many(["node1:/tmp/good", "nowhere:/tmp/a.log", "node1:/tmp/gone"], Asked())
     assert many.exit_code is ExitCode.USAGE
     assert [error.exit_code for error in many.errors] == [ExitCode.NODE, ExitCode.USAGE]
@@ -185,4 +187,9 @@ def test_the_home_folder_there_and_nothing_left_here(at_lab: Lab, tmp_path: Path
         copies = [fetch(place) for place in places if place is not None]
         assert {copy.read_text() for copy in copies} == {TEXT}
         assert len(set(copies)) == 3
-    assert not any(copy.parents[2].exists() for copy in copies)
+        at_lab.write(at_lab.nodes[0], "/tmp/board/runs/one/events.out.tfevents.1.node1", "events")
+        board = far_path("node1:/tmp/board")
+        assert board is not None
+        copies.append(fetch(board) / "runs" / "one")
+        assert [path.name for path in copies[-1].iterdir()] == ["events.out.tfevents.1.node1"]
+    assert not any(copy.parent.exists() for copy in copies)
