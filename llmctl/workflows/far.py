@@ -118,8 +118,7 @@ def _fetch(transport: SshTransport, far: FarPath, folder: Path, moved: Moved) ->
             why=f"at most {MOST / 1e9:.1f} GB are",
             hint=f"make the report there, or copy the log: scp {sh_quote(far.given)} .",
         )
-    name = found.folder.name
-    copy = folder / (name if name not in ("", "..") else "root")
+    copy = folder / (found.folder.name if found.folder.name not in ("", "..") else "root")
     copy.mkdir()
     done = 0
     for name, size in sizes.items():
@@ -156,11 +155,11 @@ done
 def _look(transport: Transport, far: FarPath) -> _Found:
     beside = (*RESULTS, *CONFIGS)
     folder = (*IN_FOLDER, *beside, *(f"output/{name}" for name in beside))
-    home, rest = far.path.startswith("~/"), far.path.removeprefix("~/")
+    home = '"$HOME"/' if far.path.startswith("~/") else ""
     script = LOOK.replace("BESIDE", _words(beside)).replace(
         "FOLDER", f"{_words((*folder, *OF_RUN))} {FACTS} {' '.join(EVENTS)}"
     )
-    told = transport.run(f"p={chr(34) + '$HOME' + chr(34) + '/' if home else ''}{sh_quote(rest)}\n{script}")
+    told = transport.run(f"p={home}{sh_quote(far.path.removeprefix('~/'))}\n{script}")
     parts = told.stdout.split("\0")
     problem = {"none": "no such file or folder", "odd": "neither a file nor a folder"}.get(told.stdout.strip())
     if problem or not told.ok or len(parts) < 3:
