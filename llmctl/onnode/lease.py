@@ -65,7 +65,8 @@ def shown(value):
 
 
 def number(value):
-    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else 0
+    """A number of somebody else's file that a pid or a time can be, else 0."""
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e11 else 0
 
 
 def opened(folder):
@@ -107,7 +108,7 @@ def read_lease(folder, name):
         if not stat.S_ISREG(told.st_mode) or told.st_uid != int(owner):
             return None
         value = json.loads(os.read(place, LARGEST).decode("utf-8", "replace"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         value = {}
     finally:
         os.close(place)
@@ -121,7 +122,8 @@ def read_lease(folder, name):
         "own": told.st_uid == os.geteuid(),
         "path": path,
     }
-    held = who["pid"] is not None and start_time(who["pid"]) == value.get("born")
+    born = start_time(who["pid"]) if who["pid"] else None
+    held = born is not None and born == value.get("born")
     fresh = abs(time.time() - told.st_mtime) < TTL
     who["alive"] = value.get("boot_id") == boot_id() and (held or fresh or runs(who["run_id"]))
     return who

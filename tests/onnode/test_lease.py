@@ -164,6 +164,20 @@ def test_what_others_put_there_is_no_path_and_no_lease(folder: Path, tmp_path: P
     assert victim.read_text() == "mine"
 
 
+@pytest.mark.parametrize(
+    "text", ['{"pid": Infinity}', '{"pid": NaN}', "[" * 4000, '{"pid": 4194303}', '{"since": 1e18}']
+)
+def test_numbers_that_are_none_hold_nothing_and_break_nothing(folder: Path, text: str) -> None:
+    assert take(folder, "one", [0]) == {"taken": ["npu-0"]}
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    place = folder / f"npu-1.{os.geteuid()}"
+    place.write_text(text.replace("}", f', "boot_id": "{boot}"}}'))
+    os.utime(place, (0, 0))
+    (told,) = (who for who in call("list", folder, kind=None)["leases"] if who["device"] == "npu-1")
+    assert (told["alive"], told["since"]) == (False, 0)
+    assert take(folder, "two", [1]) == {"taken": ["npu-1"]}
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to write as another user")
 def test_another_users_lease_is_respected_and_shown_harmlessly(folder: Path) -> None:
     take(folder, "one", [7])
