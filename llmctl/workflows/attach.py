@@ -17,7 +17,7 @@ from llmctl.workflows.attempting import interrupted_restart
 from llmctl.workflows.ending import noted_ending
 from llmctl.workflows.keeping import keep
 from llmctl.workflows.live import Live, opened
-from llmctl.workflows.mirror import RECORDS
+from llmctl.workflows.mirror import RECORDS, progress_of
 from llmctl.workflows.pace import look
 from llmctl.workflows.polling import INTERVAL, Answer, Polling, told_so_far
 from llmctl.workflows.watching import Ending, Watcher, label_of
@@ -79,15 +79,6 @@ def look_on(live: Live, watcher: Watcher, recent: Sequence[NodeReport]) -> None:
             look(live.folder)
             tell(polling.take(INTERVAL))
         tell(polling.rest())
-
-
-def progress_of(live: Live, reports: Sequence[NodeReport]) -> Progress:
-    """Where a run stands, from the ends of its records."""
-    progress = Progress(total_steps=live.folder.read_manifest().get("total_steps") or 0)
-    for report in reports:
-        if report.node == live.job.nodes[0]:
-            progress.feed(report.texts.get(RECORDS, ""))
-    return progress
 
 
 def tell_news(report: NodeReport, live: Live, progress: Progress, watcher: Watcher) -> None:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from llmctl.launch.collect import collect
 from llmctl.launch.failures import Failure
 from llmctl.remote.fanout import Outcome
+from llmctl.run.acting import actor
 from llmctl.run.folder import RunFolder
 from llmctl.run.records import Progress
 from llmctl.run.states import ENDED, State
@@ -14,12 +15,14 @@ from llmctl.workflows import leases
 from llmctl.workflows.follow import GRACE
 from llmctl.workflows.live import Live
 from llmctl.workflows.manifest import note_state
+from llmctl.workflows.mirror import progress_of
 from llmctl.workflows.notifying import notify
 from llmctl.workflows.watching import Ending, Watcher
 
 
-def conclude(live: Live, ending: Ending, watcher: Watcher) -> None:
-    """Collect what the nodes hold, and note the end in the manifest and the index."""
+def conclude(live: Live, ending: Ending, watcher: Watcher, *, heard: bool = False) -> None:
+    """Collect what the nodes hold, and note the end in the manifest and the index. `heard`: somebody else tells
+    `launch.notify` of it."""
     manifest = live.folder.read_manifest()
     if manifest.get("devices"):
         leases.release(live.job.run_id, live.job.python, live.transports)
@@ -41,7 +44,8 @@ def conclude(live: Live, ending: Ending, watcher: Watcher) -> None:
         last_step=ending.progress.step,
         last_loss=ending.progress.loss,
     )
-    notify(live.folder, "ended", watcher)
+    if not heard:
+        notify(live.folder, "ended", watcher)
 
 
 def noted_ending(folder: RunFolder) -> Ending | None:
@@ -67,8 +71,10 @@ def noted_ending(folder: RunFolder) -> Ending | None:
 
 def cancel(live: Live, watcher: Watcher) -> list[Outcome[str, int]]:
     """End the run's processes on all nodes, collect, note it. Each outcome is how many processes were ended."""
+    acted_for = actor(live.folder) is not None  # who acts sees it too, and notifies
     outcomes = live.backend.cancel(live.job, live.transports, GRACE)
     if not any(outcome.error for outcome in outcomes):
         reports = {o.value.node: o.value for o in live.backend.status(live.job, live.transports) if o.value}
-        conclude(live, Ending(state=State.CANCELLED, reports=reports), watcher)
+        ending = Ending(state=State.CANCELLED, reports=reports, progress=progress_of(live, list(reports.values())))
+        conclude(live, ending, watcher, heard=acted_for)
     return outcomes

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from llmctl.errors import NodeError
+from llmctl.launch.supervised import NodeReport
+from llmctl.run.records import Progress
 from llmctl.workflows.live import Live
 
 RECORDS = "output/steps.jsonl"
@@ -45,3 +48,12 @@ class Mirror:
             transport.get(f"{self._live.job.run_dir}/{RECORDS}", self._path)
         except NodeError:
             return  # asked for again with the next records, and at the end of the run
+
+
+def progress_of(live: Live, reports: Sequence[NodeReport]) -> Progress:
+    """Where a run stands, from the ends of its records."""
+    progress = Progress(total_steps=live.folder.read_manifest().get("total_steps") or 0)
+    for report in reports:
+        if report.node == live.job.nodes[0]:
+            progress.feed(report.texts.get(RECORDS, ""))
+    return progress

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -131,3 +132,22 @@ def test_a_closed_pipe_leaves_the_run_and_ends_the_reading_of_logs_quietly(local
         done = job.shell(f"{{ $LLMCTL {words}; echo code $? >&2; }} | head -n 1")
         assert done.stdout.startswith("[localhost")
         assert done.stderr.strip() == "code 0"
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_cancelled_run_notifies_once_and_its_last_step_is_noted(kept: bool, local_job: MakeJob) -> None:
+    job = local_job()
+    recipe = json.loads(job.recipe.read_text())
+    heard = job.folder / "heard"
+    recipe["launch"]["notify"] = f"echo $LLMCTL_NOTIFY_STATE $LLMCTL_NOTIFY_LAST_STEP >> {heard}"
+    job.recipe.write_text(json.dumps(recipe))
+    job.tell("run", job.recipe, "--detach")
+    if not kept:
+        os.kill(keeper(job), signal.SIGKILL)
+    until("five steps", lambda: job.step >= 5)
+    job.tell("cancel", job.run)
+    until("nobody acts", lambda: actor(RunFolder(job.run)) is None)
+    (told,) = heard.read_text().splitlines()
+    state, step = told.split()
+    assert (state, int(step) >= 5) == ("CANCELLED", True)
+    assert json.loads((job.run / "manifest.json").read_text())["last_step"] == int(step)
