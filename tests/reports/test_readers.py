@@ -260,6 +260,23 @@ LINES = {
         "Epoch 1 | iter 2 step 1 | loss train: 1.660, val: n/a | iter time: 548.5 ms (step)",
         {"step": 2, "loss": 1.66, "seconds": 0.5485},
     ),
+    "LitGPT before 0.4": (
+        "iter 3 step 1: loss 1.6250, train time: 820.50ms (optimizer.step)",
+        {"step": 3, "loss": 1.625, "seconds": 0.8205},
+    ),
+    "NeMo's progress bar": (
+        "Epoch 0: :   1%|▏ | 5/500 [00:10<12:00, v_num=0, reduced_train_loss=10.75, global_step=4.000, "
+        "consumed_samples=2560.0, train_step_timing in s=1.5]",
+        {"step": 4, "loss": 10.75, "seconds": 1.5},
+    ),
+    "DeepSpeed's pipeline": (
+        "steps: 10 loss: 2.3125 iter time (s): 0.500 samples/sec: 64.000",
+        {"step": 10, "loss": 2.3125, "seconds": 0.5},
+    ),
+    "llm.c of spring 2024": (
+        "step 7/74: train loss 4.3750 (acc 4.3750) (129.500000 ms, 31620.2 tok/s)",
+        {"step": 7, "loss": 4.375, "seconds": 0.1295},
+    ),
     "nanoGPT": ("iter 5: loss 4.5, time 120.50ms, mfu 12.00%", {"step": 5, "loss": 4.5, "seconds": 0.1205}),
     "llm.c": (
         "step    3/19560 | loss 10.5 (+nanz)| norm 2.5 (+nanz)| lr 1.00e-06 | 250.50 ms | 53.0% bf16 MFU | 17 tok/s",

@@ -100,8 +100,25 @@ PATTERNS = (
         notes=(COUNTS_FROM_ZERO,),
     ),
     LinePattern(
+        "NeMo's progress bar",
+        _compiled(
+            r"\breduced_train_loss=<loss>, global_step=<#step>(?:\.0*)?\b"
+            r"(?:[^\]\r\n]*\btrain_step_timing in s=<seconds>)?"
+        ),
+        notes=(COUNTS_FROM_ZERO,),
+    ),
+    LinePattern(
+        "DeepSpeed's pipeline",
+        _compiled(r"\bsteps: <#step> loss: <loss> iter time \(s\): <seconds> samples/sec:"),
+    ),
+    LinePattern(
         "LitGPT",
         _compiled(r"\biter <#step> step \d+ \| loss train: <loss>,(?:.*\biter time: (?P<milliseconds>[\d.]+) ms)?"),
+        notes=("its points are micro batches, not optimizer steps",),
+    ),
+    LinePattern(
+        "LitGPT before 0.4",
+        _compiled(r"\biter <#step> step \d+: loss <loss>,(?: (?:train|iter) time: (?P<milliseconds>[\d.]+) ?ms)?"),
         notes=("its points are micro batches, not optimizer steps",),
     ),
     LinePattern(
@@ -115,6 +132,10 @@ PATTERNS = (
             r"\bstep\s+<#step>/<#total> \| (?:train )?loss <loss>.*?\|(?: norm <grad_norm>[^|]*\|)?"
             r"(?: lr <learning_rate> \|)?.*?(?P<milliseconds>[\d.]+) ms"
         ),
+    ),
+    LinePattern(
+        "llm.c of spring 2024",
+        _compiled(r"\bstep\s+<#step>/<#total>: train loss <loss>(?:[^\r\n]*?\((?P<milliseconds>[\d.]+) ms)?"),
     ),
     LinePattern(
         "llm.c main.log",
