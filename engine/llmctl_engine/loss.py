@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from llmctl_engine.errors import EngineError
 from llmctl_engine.labels import IGNORED
+from llmctl_engine.models.heads import z_loss
 
 
 class LabelledLoss:
@@ -17,12 +18,14 @@ class LabelledLoss:
 
     A hook before the output head drops every hidden state whose next token carries no label, so the head, usually the
     largest matrix, and the vocabulary-wide logits exist for answers only. `micro_batches` keeps the unweighted sums
-    since the last `take`."""
+    since the last `take`. A model whose config has a `z_loss_weight` needs the logits of all positions, and its term
+    counts once for every label."""
 
     def __init__(self, model: Any) -> None:
         head = model.get_output_embeddings()
         if head is None:
             raise EngineError(f"{type(model).__name__} has no output head to train")
+        self._z_weight = float(getattr(model.config, "z_loss_weight", None) or 0.0)
         head.register_forward_pre_hook(self._select)
         self._labels: torch.Tensor | None = None
         self._sums: list[torch.Tensor] = []
@@ -34,8 +37,13 @@ class LabelledLoss:
     def __call__(self, outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
         """transformers' `compute_loss_func`: outputs of the model, labels (batch, length), labels in all."""
         targets = labels[:, 1:]
-        targets = targets[targets != IGNORED]
-        total = functional.cross_entropy(outputs.logits.float(), targets, reduction="sum")
+        labelled = targets != IGNORED
+        targets, logits = targets[labelled], outputs.logits.float()
+        if self._z_weight:
+            term = self._z_weight * z_loss(logits) * len(targets)
+            total = term + functional.cross_entropy(logits[labelled], targets, reduction="sum")
+        else:
+            total = functional.cross_entropy(logits, targets, reduction="sum")
         self._sums.append(total.detach())
         self._labels = None
         mean: torch.Tensor = total / num_items_in_batch
@@ -50,4 +58,6 @@ class LabelledLoss:
         if self._labels is None:
             return None
         hidden = arguments[0]
+        if self._z_weight:
+            return (hidden[:, :-1], *arguments[1:])
         return (hidden[:, :-1][self._labels[:, 1:] != IGNORED], *arguments[1:])

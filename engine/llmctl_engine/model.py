@@ -13,8 +13,6 @@ from llmctl_engine.errors import EngineError
 from llmctl_engine.tokenizer import Tokenizer
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-LOADING_ERRORS = (OSError, EOFError, ValueError, TypeError, RuntimeError, LookupError, AttributeError)
-"""What transformers raises for files that it cannot make a model of."""
 
 
 def load_model(config: EngineConfig, tokenizer: Tokenizer) -> Any:
@@ -48,23 +46,41 @@ def _from_folder(path: str, dtype: torch.dtype, *, trust_remote_code: bool) -> A
     from transformers import AutoModelForCausalLM
 
     from llmctl_engine import models
-    from llmctl_engine.models.folder import assert_whole
+    from llmctl_engine.models.folder import LOADING_ERRORS, assert_whole, first_line, read_json
 
     models.register()
     assert_whole(Path(path))
     try:
         model, loaded = AutoModelForCausalLM.from_pretrained(
-            path, dtype=dtype, trust_remote_code=trust_remote_code, local_files_only=True, output_loading_info=True
+            path,
+            dtype=dtype,
+            trust_remote_code=trust_remote_code,
+            local_files_only=True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
         )
     except UnpicklingError as error:
         raise EngineError(
-            f"{path} holds a pickle that is more than tensors, or broken; it was not run: {_first_line(error)}",
+            f"{path} holds a pickle that is more than tensors, or broken; it was not run",
             hint="get the weights as safetensors, or from who made them",
         ) from error
     except (*LOADING_ERRORS, SafetensorError, StrictDataclassError) as error:
+        own_code = "auto_map" in read_json(Path(path) / "config.json") and not trust_remote_code
         raise EngineError(
-            f"{path} holds no model that can be loaded: {type(error).__name__}: {_first_line(error)}"
+            f"{path} holds no model that can be loaded: {type(error).__name__}: {first_line(error)}",
+            hint="model.trust_remote_code: true runs the code in it, if you trust that" if own_code else "",
         ) from error
+    _assert_all_there(path, loaded)
+    return model
+
+
+def _assert_all_there(path: str, loaded: dict[str, Any]) -> None:
+    """Raises EngineError where weights were missing or had another shape than the config says."""
+    for name, found, wanted in sorted(loaded["mismatched_keys"], key=str):
+        raise EngineError(
+            f"{path}: {name} is of {tuple(found)}, after config.json it should be of {tuple(wanted)}",
+            hint="config.json and weights are of different models",
+        )
     missing, unexpected = sorted(loaded["missing_keys"]), sorted(loaded["unexpected_keys"])
     if missing:
         raise EngineError(
@@ -73,15 +89,11 @@ def _from_folder(path: str, dtype: torch.dtype, *, trust_remote_code: bool) -> A
             if unexpected
             else "they would be random numbers; copy the whole folder",
         )
-    return model
 
 
 def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + ", ..." * (len(names) > 3)
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), "no reason given")
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
 
 
 def _from_scratch(init: dict[str, Any], tokenizer: Tokenizer, dtype: torch.dtype) -> Any:

@@ -21,13 +21,22 @@ def load_tokenizer(model: ModelConfig, samples: Iterable[Sample]) -> Tokenizer:
     else:
         from transformers import AutoTokenizer
 
+        from llmctl_engine import models
+        from llmctl_engine.models.folder import LOADING_ERRORS, first_line
+
+        models.register()
         try:
             tokenizer = AutoTokenizer.from_pretrained(
                 model.path, trust_remote_code=model.trust_remote_code, local_files_only=True, padding_side="right"
             )
-        except (OSError, ValueError, KeyError) as error:
+        except ImportError as error:
             raise EngineError(
-                f"{model.path} holds no tokenizer that can be loaded: {error}",
+                f"the tokenizer of {model.path} needs a package: {first_line(error)}",
+                hint="pip install 'llmctl[engine]' on the nodes",
+            ) from error
+        except LOADING_ERRORS as error:
+            raise EngineError(
+                f"{model.path} holds no tokenizer that can be loaded: {first_line(error)}",
                 hint="model.path must be a Hugging Face folder with tokenizer files",
             ) from error
     if tokenizer.eos_token_id is None:

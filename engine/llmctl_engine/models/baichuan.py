@@ -254,5 +254,6 @@ class BaichuanForCausalLM(BaichuanPreTrainedModel, GenerationMixin):  # type: ig
     def _loss(self, logits: torch.Tensor, labels: torch.Tensor, **more: Any) -> torch.Tensor:
         loss: torch.Tensor = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, **more)
         if self.config.z_loss_weight:
-            loss = loss + self.config.z_loss_weight * z_loss(logits)
+            # Of all positions that predict a token, labelled or not, as published.
+            loss = loss + self.config.z_loss_weight * z_loss(logits[:, :-1])
         return loss

@@ -13,6 +13,8 @@ SINGLE = ("model.safetensors", "pytorch_model.bin")
 INDEXED = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 POINTER = b"version https://git-lfs"
 COPY = "copy the whole folder again"
+LOADING_ERRORS = (OSError, EOFError, ValueError, TypeError, RuntimeError, LookupError, AttributeError)
+"""What transformers raises for files that it can make nothing of."""
 
 
 def assert_whole(folder: Path) -> None:
@@ -29,7 +31,7 @@ def assert_whole(folder: Path) -> None:
                 raise EngineError(f"{path} is a pointer of Git LFS, not the weights", hint=f"git -C {folder} lfs pull")
         whole = _safetensors_whole(path) if path.suffix == ".safetensors" else _bin_whole(path)
         if not whole:
-            raise EngineError(f"{path} ends early, at {path.stat().st_size} bytes", hint=COPY)
+            raise EngineError(f"{path} is cut off or broken, at {path.stat().st_size} bytes", hint=COPY)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -41,6 +43,11 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise EngineError(f"{path} holds no JSON object", hint=COPY)
     return values
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text that says something."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def _weights(folder: Path) -> list[Path]:
