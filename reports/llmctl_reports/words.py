@@ -268,13 +268,14 @@ def alignment_line(comparison: Comparison, lang: str) -> str:
     """What was compared, and what was left out."""
     found, near = comparison.alignment, comparison.statistics.near_zero
     unit = KEYS[lang].get(found.key or "", "-")
+    some = {"en": "usually ", "zh": "通常"}[lang] if found.key == "tokens" else ""
     if lang == "zh":
         text = f"按{unit}对齐：共同点{found.places.size}个，仅本次{found.only_left}个，仅参考{found.only_right}个"
-        text += f"；每点为{found.window}{unit}的平均" if found.window > 1 else ""
+        text += f"；每点{some}为{found.window}{unit}的平均" if found.window > 1 else ""
         return text + (f"；参考loss接近零的{near}个点不计相对误差" if near else "") + "。"
     text = f"Aligned by {unit}: {found.places.size} common points, {found.only_left} only in the run, "
     text += f"{found.only_right} only in the reference"
-    text += f"; a point is the mean over {found.window} {unit}" if found.window > 1 else ""
+    text += f"; a point is {some}the mean over {found.window} {unit}" if found.window > 1 else ""
     return text + (f"; {near} points with a reference near zero have no relative error" if near else "") + "."
 
 

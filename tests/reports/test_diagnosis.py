@@ -94,7 +94,7 @@ def test_the_sentences() -> None:
     assert line.startswith("Spikes: 3 of 200 points carry 84 % of the error")
     assert "(steps 41, 91, 131)." in line
     assert "first step already" in diagnosis_line(CASES["all of it differs"][0], "en")
-    assert "not in both logs" in diagnosis_line(CASES["all of it differs, without the first step"][0], "en")
+    assert "not the first step alone" in diagnosis_line(CASES["all of it differs, without the first step"][0], "en")
     known = found(SLOW, learning_rate=5e-5)
     assert " The logs differ in learning_rate. Look next" in diagnosis_line(known, "en")
     noise = found((1 + 30 * CHANCE * (np.arange(COUNT) > 0)).tolist())

@@ -50,14 +50,19 @@
     };
   }
 
+  function roomy(u, axis, low, high) {
+    return Math.max(50, 9 * Math.round(high).toLocaleString("en").length);
+  }
+
   function options(chart, width, logarithmic) {
     const axis = { stroke: () => colour("quiet"), grid: { stroke: () => colour("rule") }, ticks: { stroke: () => colour("rule") } };
     const y = chart.band ? { range: symmetric(chart.band) } : logarithmic ? { distr: 3 } : {};
     return {
       width,
       height: HEIGHT,
+      padding: [null, 32, null, null],
       scales: { x: { time: false }, y },
-      axes: [{ ...axis, label: chart.x }, { ...axis, label: chart.y, size: 70 }],
+      axes: [{ ...axis, label: chart.x, space: roomy }, { ...axis, label: chart.y, size: 70 }],
       series: [{ label: chart.x }, ...chart.curves.map(series)],
       cursor: { sync: { key: "llmctl", scales: ["x", null] }, drag: { x: true, y: false } },
       hooks: chart.band ? { drawClear: [band(chart.band)] } : {},
