@@ -10,6 +10,7 @@ from typing import Any
 
 from llmctl_reports import document, tables, words
 from llmctl_reports.as_json import as_json
+from llmctl_reports.chinese import translated
 from llmctl_reports.document import Block
 from llmctl_reports.errors import ReportError
 from llmctl_reports.explaining import explain
@@ -100,7 +101,9 @@ class Report:
         """What a terminal shows: results and throughput, curve, errors, verdict."""
         found = self.comparison
         reference = found.reference if found else None
-        lines = [f"loss {sparkline(self.run.points.loss)}"]
+        lines = [f"loss {sparkline(self.run.points.loss)}"] if len(self.run.points) else []
+        without = [log for log in (self.run, reference) if log is not None and not len(log.points)]
+        lines += [f"{log.source}: {translated(note, lang)}" for log in without for note in log.notes]
         if found is not None:
             lines += [*document.comparison_lines(found, lang), words.alignment_line(found, lang)]
             lines += [words.conclusion(found, lang), diagnosis_line(found, lang)]
