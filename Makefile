@@ -45,7 +45,7 @@ soak: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.soak '$(ROW)' $(N) $(FAULT_JOBS)
 
 fuzz: $(VENV)/.installed-test
-	$(PIP) atheris
+	$(PIP) atheris==3.0.0
 	OMP_NUM_THREADS=1 nice $(BIN)/python -m tests.reports.fuzz_readers $(MINUTES) .fuzz
 
 lint: $(VENV)/.installed-test
