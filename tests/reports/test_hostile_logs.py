@@ -175,4 +175,18 @@ def test_formats_side_by_side_do_not_mix() -> None:
     mixed = [line for pair in zip(lines_of(MEGATRON), lines_of(TITAN), strict=True) for line in pair]
     log = read("\n".join(mixed))
     assert (log.format, len(log.points)) == ("Megatron", 30)
-    assert set(READERS) >= {log.format}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_every_reader_keeps_the_contract(name: str, tmp_path: Path) -> None:
+    """It knows its own format in the corpus, says its own name, and has nothing to say of other files."""
+    reader, path = READERS[name], tmp_path / "a.log"
+    heads = [file.read_bytes().decode("utf-8", errors="replace") for file in CORPUS.iterdir()]
+    assert any(map(reader.sniff, heads))
+    assert not all(map(reader.sniff, heads))
+    assert not reader.sniff("")
+    for text in ("", "nothing that any trainer says\n", "\x00" * 100):
+        path.write_text(text)
+        with pytest.raises(ReportError) as error:
+            read_log(path, name)
+        assert str(path) in error.value.where
