@@ -132,12 +132,16 @@ def start(config: EngineConfig, folder: Path, *, extra: dict[str, str] | None = 
     ]
 
 
-def finish(config: EngineConfig, processes: list[subprocess.Popen[str]]) -> Ended:
-    """Wait for all ranks."""
-    texts = [process.communicate(timeout=240)[0] for process in processes]
+def finish(config: EngineConfig, processes: list[subprocess.Popen[str]], *, within: float = 240) -> Ended:
+    """Wait for all ranks, `within` seconds; then end them."""
+    try:
+        texts = [process.communicate(timeout=within)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
     return Ended(Path(config.output_dir), [process.returncode for process in processes], "\n".join(texts))
 
 
-def run(config: EngineConfig, folder: Path, *, extra: dict[str, str] | None = None) -> Ended:
-    """Train to the end."""
-    return finish(config, start(config, folder, extra=extra))
+def run(config: EngineConfig, folder: Path, *, extra: dict[str, str] | None = None, within: float = 240) -> Ended:
+    """Train to the end, `within` seconds."""
+    return finish(config, start(config, folder, extra=extra), within=within)
