@@ -249,8 +249,8 @@ class Follower:
                 self.watcher.note(f"{', '.join(lost)} did not answer at the end; all others succeeded")
             return self._end(state, lost=lost)
         if state is State.CANCELLED:
-            self.stop()
-            return self._end(state)
+            away = self.stop()
+            return replace(self._end(state), away=() if self.silence.alone else away)
         if self.silence.alone and state is State.LOST:
             why = f"no node answered for {self.silence.deserted / 3600:.3g} h of asking (launch.patience)"
             return replace(self._end(State.LOST, lost=self.live.job.nodes), why=why)

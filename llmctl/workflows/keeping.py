@@ -11,15 +11,16 @@ from pathlib import Path
 from llmctl.errors import UsageError
 from llmctl.launch.supervised import NodeReport
 from llmctl.recipe.schema import PATIENCE
+from llmctl.remote.fanout import fan_out
 from llmctl.run.acting import acting, actor
 from llmctl.run.attempts import Reason, read_attempts
 from llmctl.run.folder import RunFolder
 from llmctl.run.records import Progress
 from llmctl.run.states import State
 from llmctl.workflows.attempting import Cancelled, interrupted_restart, note_anew, note_attempt
-from llmctl.workflows.ending import conclude
+from llmctl.workflows.ending import conclude, noted_ending
 from llmctl.workflows.follow import GRACE, Follower, Patience
-from llmctl.workflows.leftover import end_leftover
+from llmctl.workflows.leftover import end_leftover, note_leftover
 from llmctl.workflows.live import Live, opened
 from llmctl.workflows.pace import Pace
 from llmctl.workflows.restarting import restart
@@ -64,8 +65,13 @@ def _act(live: Live, watcher: Watcher, recent: Sequence[NodeReport], *, unwatche
                 break
             ending = follow(())
     except Cancelled:
-        live.backend.cancel(live.job, live.transports, GRACE)
-        ending = Ending(state=State.CANCELLED, reports={}, progress=ending.progress)
+        fan_out(live.job.nodes, live.reached)  # a restart that was broken off has closed its connections
+        ended = live.backend.cancel(live.job, live.transports, GRACE)
+        told = {outcome.item for outcome in ended if outcome.error is None}
+        away = tuple(node for node in live.job.nodes if node not in told)
+        ending = Ending(state=State.CANCELLED, reports={}, progress=ending.progress, away=away)
+    if ending.away and not live.local and not live.login.get("through"):  # Slurm ends what is left of its jobs
+        note_leftover(live.folder, [node for node in live.nodes if node.name in ending.away])
     conclude(live, ending, watcher)
     return ending
 
@@ -114,9 +120,11 @@ def _last_ending(live: Live) -> Ending:
 
 
 def keep_alone(folder: RunFolder, watcher: Watcher) -> Ending | None:
-    """Open a run's nodes and keep it; None when another process acts for it."""
+    """Open a run's nodes and keep it, unless its end is noted; None when another process acts for it."""
     if actor(folder) is not None:
         return None
+    if (ended := noted_ending(folder)) is not None:
+        return ended
     with opened(folder) as (live, errors):
         for error in errors.values():
             watcher.note(str(error))

@@ -59,6 +59,7 @@ def restart(live: Live, watcher: Watcher) -> str | None:
     attempts = read_attempts(manifest)
     if not attempts:
         return ""
+    assert_wanted(live.folder)
     launch = manifest.get("launch", {})
     policy = Policy(retries=launch.get("retries", 0), on=tuple(Reason(word) for word in launch.get("on", ())))
     known = _known_nodes(manifest)

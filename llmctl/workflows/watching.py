@@ -39,6 +39,8 @@ class Ending:
     """Why it failed."""
     why: str = ""
     """Why it is not started again, or could not be; empty where nothing was to be tried."""
+    away: tuple[str, ...] = ()
+    """Nodes of a cancelled run that could not be told to end it."""
 
 
 def label_of(name: str) -> str:

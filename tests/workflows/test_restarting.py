@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from llmctl.run.acting import actor
+from llmctl.run.folder import RunFolder
 from tests.conftest import llmctl
 from tests.faults.conftest import make_lab
 from tests.faults.harness import SMALLRANK, Drill, until
@@ -262,3 +264,17 @@ def test_shards_that_lay_on_a_lost_node_alone_are_told_and_nothing_begins_anew(f
     manifest = json.loads((run / "manifest.json").read_text())
     assert (manifest["state"], len(manifest["attempts"])) == ("LOST", 1)
     assert [node["name"] for node in manifest["nodes"]] == ["node1", "node2"]
+
+
+def test_a_cancel_that_did_not_reach_a_node_is_made_good_by_another_one(pair: Lab, tmp_path: Path) -> None:
+    run = Drill(pair, tmp_path)
+    run.detach()
+    run.until_step(3)
+    pair.cut(pair.nodes[1])
+    assert "node2" in llmctl("cancel", run.run, env=pair.env, code=5, timeout=60).stderr
+    until("nobody acts", lambda: actor(RunFolder(run.run)) is None, 60)
+    pair.join(pair.nodes[1])
+    assert [node["name"] for node in run.manifest["leftover"]] == ["node2"]
+    llmctl("cancel", run.run, env=pair.env, code=0, timeout=60)
+    assert run.left() == []
+    assert (run.manifest["state"], run.manifest["leftover"]) == ("CANCELLED", [])
