@@ -28,7 +28,7 @@ def test_cut_while_checking(own_drill: MakeDrill) -> None:
     run.held(node)
     run.hurt()
     run.lab.cut(node)
-    run.ends(5, "node2", within=45)
+    run.ends(5, "node2", within=60)
     assert not run.runs.exists() or list(run.runs.iterdir()) == []
     assert run.lab.exec(run.lab.nodes[0], f"ls {node.workdir}/runs").stdout == ""
 
@@ -41,7 +41,7 @@ def test_cut_while_staging(own_drill: MakeDrill) -> None:
     run.held(node)
     run.hurt()
     run.lab.cut(node)
-    run.ends(5, "node2", "nothing was started", within=60)
+    run.ends(5, "node2", "nothing was started", within=90)
     assert list(run.runs.iterdir()) == []
     assert run.lab.exec(run.lab.nodes[0], f"ls {node.workdir}/runs").stdout == ""
 

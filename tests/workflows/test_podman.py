@@ -41,8 +41,8 @@ def test_a_run_in_real_containers_is_cancelled_through_the_runtime(lab: Lab, tmp
         assert f"llmctl-{run.run.name}-{node.name}" in name
         (inside,) = run.ranks(node)
         assert len((lab.read(node, f"/proc/{inside}/status") or "").split("NSpid:")[1].split("\n")[0].split()) > 1
-    llmctl("cancel", run.run, env=lab.env, timeout=90, code=0)
-    until("nothing is left", lambda: not run.left(), 30)
+    llmctl("cancel", run.run, env=lab.env, timeout=180, code=0)
+    until("nothing is left", lambda: not run.left(), 90)
     for node in lab.nodes:
         assert ask(lab, node, "podman ps --all --quiet") == ""
     assert run.saved() == max(run.records()), "a rank that is asked to end saves first"
