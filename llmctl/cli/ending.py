@@ -34,13 +34,17 @@ def tell_ending(folder: RunFolder, ending: Ending) -> None:
         typer.echo(f"not started again: {ending.why}", err=True)
     if ending.state is State.LOST:
         raise NodeError(
-            f"{run_id} lost {', '.join(ending.lost)}",
-            hint=f"llmctl check {' '.join(ending.lost)}; then llmctl run --resume {run_id}",
+            f"{run_id} lost {', '.join(ending.lost) or 'its nodes'}",
+            hint=f"llmctl {_look_at(ending.lost, run_id)}; then llmctl run --resume {run_id}",
         )
     raise JobFailed(
         f"{run_id} failed",
         hint=f"llmctl logs {run_id}; when it is mended: llmctl run --resume {run_id}",
     )
+
+
+def _look_at(lost: tuple[str, ...], run_id: str) -> str:
+    return f"check {' '.join(lost)}" if lost else f"status {run_id}"
 
 
 def tell_follow_up(folder: RunFolder, *, err: bool = False) -> None:

@@ -5,10 +5,14 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from llmctl.run.folder import RunFolder
+
+MOMENT = 0.3
+"""Seconds in which somebody who only looked lets go."""
 
 
 @contextmanager
@@ -16,9 +20,7 @@ def acting(folder: RunFolder) -> Iterator[bool]:
     """Try to become the one who acts; False when another process is. The lock is held until the end of the block."""
     handle = os.open(folder.root / "keeper.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _taken(handle):
             yield False
             return
         os.ftruncate(handle, 0)
@@ -26,6 +28,20 @@ def acting(folder: RunFolder) -> Iterator[bool]:
         yield True
     finally:
         os.close(handle)
+
+
+def _taken(handle: int) -> bool:
+    """Whether the lock is ours now. Who only asks who acts holds it for a moment."""
+    deadline = time.monotonic() + MOMENT
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+        else:
+            return True
 
 
 def actor(folder: RunFolder) -> int | None:

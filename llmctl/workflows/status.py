@@ -13,7 +13,7 @@ from llmctl.launch.failures import Failure, first_failure
 from llmctl.launch.supervised import NodeReport
 from llmctl.remote.fanout import Outcome, fan_out
 from llmctl.remote.soon import connect_soon
-from llmctl.run.acting import actor
+from llmctl.run.acting import acting, actor
 from llmctl.run.attempts import Attempt, read_attempts
 from llmctl.run.folder import RunFolder
 from llmctl.run.index import IndexEntry, find_run, runs_folder
@@ -21,7 +21,7 @@ from llmctl.run.records import Progress
 from llmctl.run.seen import NodeSeen
 from llmctl.run.states import ENDED, State
 from llmctl.workflows.attempting import interrupted_restart
-from llmctl.workflows.ending import conclude
+from llmctl.workflows.ending import conclude, noted_ending
 from llmctl.workflows.follow import GRACE
 from llmctl.workflows.live import Live, opened
 from llmctl.workflows.manifest import note_state
@@ -124,12 +124,21 @@ def status(given: str | None, *, runs: Path | None, watcher: Watcher) -> RunStat
         if known not in ENDED and (actor(folder) is not None or interrupted_restart(folder)):
             state = known
         elif state in ENDED and known not in ENDED:
-            if any(report.state is State.RUNNING for report in view.reports.values()):
-                live.backend.cancel(live.job, live.transports, GRACE)
-            conclude(live, Ending(state=state, reports=view.reports, failure=failure, progress=view.progress), watcher)
+            with acting(folder) as ours:
+                if ours and noted_ending(folder) is None:  # else somebody else does so just now
+                    _end(live, view, state, failure, watcher)
         elif known not in ENDED and not view.errors:
             note_state(folder, state)
         return view.status(state, failure)
+
+
+def _end(live: Live, view: View, state: State, failure: Failure | None, watcher: Watcher) -> None:
+    """Note the end of a run that nobody acted for, and end what is left of it."""
+    told = view.reports
+    if any(report.state in (State.RUNNING, State.LOST) for report in told.values()):
+        live.backend.cancel(live.job, live.transports, GRACE)
+    lost = tuple(node for node, report in told.items() if report.state is State.LOST) if state is State.LOST else ()
+    conclude(live, Ending(state=state, reports=told, failure=failure, lost=lost, progress=view.progress), watcher)
 
 
 def refresh(listed: Sequence[IndexEntry], watcher: Watcher) -> list[Outcome[IndexEntry, State]]:

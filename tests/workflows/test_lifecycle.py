@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
+from llmctl.cli.ending import tell_ending
+from llmctl.errors import NodeError
 from llmctl.launch.supervised import Job
 from llmctl.recipe.hosts import Node
 from llmctl.resources import onnode_file
-from llmctl.run.folder import RunFolder
+from llmctl.run.acting import acting
+from llmctl.run.folder import RunFolder, write_json
 from llmctl.run.states import State
+from llmctl.workflows.ending import noted_ending
 from llmctl.workflows.manifest import SCHEMA, note_state
 from llmctl.workflows.status import status
 from tests.workflows.test_follow import Notes
@@ -30,3 +37,30 @@ def test_a_run_that_is_being_staged_is_not_lost(tmp_path: Path, monkeypatch: pyt
         assert status(str(folder.root), runs=None, watcher=Notes()).state is State.STAGING
     (noted,) = json.loads(folder.manifest.read_text())["states"]
     assert noted["state"] == "STAGING"
+
+
+def test_the_end_of_a_run_that_nobody_acts_for_is_noted_with_the_nodes_that_are_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLMCTL_HOME", str(tmp_path / "home"))
+    folder = RunFolder(tmp_path / "r-20261121-093000-kqzt")
+    job = Job(run_id=folder.run_id, run_dir=str(folder.root), nodes=("here",), python=sys.executable, shell="sh")
+    manifest = {"schema": SCHEMA, "backend": "local", "login": {"user": None, "port": None}, "job": asdict(job)}
+    note_state(folder, State.RUNNING, nodes=[asdict(Node(name="here"))], **manifest)
+    (folder.root / "supervisor.py").write_bytes(onnode_file("supervisor.py").read_bytes())
+    gone = {"state": "RUNNING", "supervisor": {"pid": 4194303, "born": 1}, "boot_id": "another", "exit_code": None}
+    write_json(folder.root / "state" / "here.json", gone)
+    stray = subprocess.Popen(["sleep", "60"], env={**os.environ, "LLMCTL_RUN_ID": folder.run_id})
+    with acting(folder):
+        assert status(str(folder.root), runs=None, watcher=Notes()).state is State.RUNNING
+    assert (stray.poll(), folder.read_manifest()["state"]) == (None, "RUNNING")
+    assert status(str(folder.root), runs=None, watcher=Notes()).state is State.LOST
+    assert stray.wait(20) == -signal.SIGTERM
+    ending = noted_ending(folder)
+    assert ending is not None
+    assert ending.lost == ("here",)
+    with pytest.raises(NodeError, match="lost here"):
+        tell_ending(folder, ending)
+    with pytest.raises(NodeError, match="lost its nodes") as told:
+        tell_ending(folder, replace(ending, lost=()))
+    assert f"llmctl status {folder.run_id}" in told.value.hint
