@@ -9,7 +9,7 @@
                                                    "device": kind, "elsewhere": whether this is not the node itself};
                                                    files without an offset begin where the run was started last, and
                                                    at most `tail` bytes before their end
-    supervisor.py cancel RUN_DIR NODE GRACE RUN_ID
+    supervisor.py cancel RUN_DIR NODE GRACE RUN_ID          a checkpoint that was cut short goes too
     supervisor.py digest FOLDER                    the digest of a staged tree
 
 Each prints one JSON object behind MARKER. It never ends a process by name: only those whose environment holds this
@@ -22,6 +22,7 @@ the supervisor. Orphans of the run become the supervisor's children, so that non
 import json
 import os
 import select
+import shutil
 import signal
 import sys
 import time
@@ -43,6 +44,8 @@ GRACE = 5.0
 DEVICE_SECONDS = 60.0
 """The vendor's tool is asked once in this time, and only when somebody looks."""
 FOLLOWED = ("steps.jsonl",)
+ASIDE = "output/.writing"
+"""Where the engine writes a checkpoint before it counts."""
 UNASKED = b"LLMCTL_STOP=KILL"
 """In the environment of what harms others when it is asked to end, and has nothing to save."""
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
@@ -768,6 +771,8 @@ def cancel(run_dir, node, grace, run_id):
     deadline = time.monotonic() + 8
     while state and time.monotonic() < deadline and alive(read_json(state_path(run_dir, node)) or state):
         time.sleep(0.05)
+    if not result["left"]:
+        shutil.rmtree(os.path.join(run_dir, ASIDE), ignore_errors=True)
     return result
 
 

@@ -11,6 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from llmctl_engine.checkpoint import ASIDE
+
 from llmctl.launch import supervised
 from llmctl.launch.backends import BACKENDS
 from llmctl.launch.supervised import Job
@@ -63,6 +65,16 @@ def test_what_ignores_sigterm_is_killed(make_job: Callable[..., Job]) -> None:
     (outcome,) = supervised.cancel(job, {"here": HERE}, 1)
     assert outcome.error is None
     assert until(job, ended).exit_code == 137
+
+
+def test_a_checkpoint_that_was_cut_short_goes_with_the_cancel(make_job: Callable[..., Job]) -> None:
+    job = make_job("cut", "sleep 300\n")
+    start(job)
+    for name in (ASIDE, "checkpoint-5"):
+        (Path(job.run_dir) / "output" / name / "deep").mkdir(parents=True)
+    (outcome,) = supervised.cancel(job, {"here": HERE}, 5)
+    assert outcome.error is None
+    assert [path.name for path in (Path(job.run_dir) / "output").iterdir()] == ["checkpoint-5"]
 
 
 def test_a_supervisor_that_was_killed_is_lost(make_job: Callable[..., Job]) -> None:
