@@ -141,6 +141,9 @@ def test_a_damaged_number_is_none() -> None:
     for line in damaged:
         log = read("\n".join([line, *lines_of(MEGATRON)[1:]]))
         assert (len(log.points), log.dropped) == (29, {NON_FINITE: 1})
+    for each in ("1.,5", "1,2", "1.2.3", "--1", "1.5x"):
+        log = read("\n".join([TITAN.format(n=1, loss=12).replace("12.00000", each), *lines_of(TITAN)[1:]]))
+        assert log.points.step.tolist() == list(range(2, 31))
 
 
 def test_the_corpus_of_the_fuzzer() -> None:

@@ -10,7 +10,8 @@ from llmctl_reports.readers.gather import EXTRAS, Gathering
 from llmctl_reports.readers.source import Source
 from llmctl_reports.values import NOT_LOGGED, Meta, RunLog
 
-NUMBER = r"[-+]?(?:nan|inf|(?:\d[\d,]*(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?)"
+NUMBER = r"[-+]?(?:nan|inf|(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?)(?![.,]*\w)"
+"""A whole number or none: what is damaged within does not give its beginning."""
 
 
 @dataclass(frozen=True)
