@@ -21,7 +21,9 @@ def chosen(log: RunLog, segment: int | None) -> RunLog:
         raise ReportError(
             f"no segment {segment}",
             where=log.source,
-            why=f"the trainer was started {count} times in this log" if count > 1 else "the log is all of one piece",
+            why=f"the trainer was started {count} times in this log"
+            if count > 1
+            else "the log is all of one piece, or many write it at once",
             hint="--segment N counts from 1; llmctl report LOG --explain tells the segments",
         )
     if count == 1:

@@ -70,6 +70,14 @@ def test_a_line_that_contradicts_the_one_before_is_counted_and_no_restart(tmp_pa
     assert log.dropped == {CONFLICT: 1, DUPLICATE: 1}
 
 
+def test_a_log_that_goes_back_all_the_time_is_written_by_many_and_has_no_segments() -> None:
+    found = Gathering()
+    for _ in range(1001):
+        for step in (1, 2, 3):
+            found.add(step, random.random())
+    assert (len(found.points()), found.points().segments) == (3, ())
+
+
 @given(st.lists(st.tuples(st.integers(1, 30), st.sampled_from([1.0, 2.0, float("nan")])), max_size=60))
 def test_what_counts_is_the_last_word_on_every_step(rows: list[tuple[int, float]]) -> None:
     """Against a plain dict: a step in order that is done again forgets all from there on; a new one that comes behind

@@ -6,30 +6,21 @@ import math
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from llmctl_reports.readers.late import Late, same_loss, with_late
 from llmctl_reports.values import CONFLICT, DUPLICATE, NON_FINITE, SUPERSEDED, Column, Points, Segment
 
 LARGEST = 1e100
 """A loss beyond this is as good as infinite: its square is no number any more."""
 EXTRAS = ("epoch", "learning_rate", "grad_norm", "seconds", "tokens", "tokens_seen")
 """What a point may have besides its step and loss."""
-
-
-@dataclass(frozen=True, eq=False)
-class Late:
-    """A point whose line stands behind those of later steps."""
-
-    step: int
-    place: int
-    """How many points came before it."""
-    loss: float
-    extras: Mapping[str, float | None]
+MOST_SEGMENTS = 1000
 
 
 class Gathering:
@@ -49,6 +40,8 @@ class Gathering:
         """What counts of the segments before the last one; their steps ascend from slice to slice."""
         self._late: dict[int, Late] = {}
         self._latest = -math.inf
+        """The largest step of these."""
+        self._latest = -math.inf
         """The last step that came late."""
         self._gone: list[Late] = []
         """Late points that do not count any more."""
@@ -64,7 +57,7 @@ class Gathering:
             if before is None:
                 self._add_late(Late(step, len(self._steps), value, extras))
                 return
-            if _same(before, value):
+            if same_loss(before, value):
                 self.dropped[DUPLICATE] += 1
                 return
             if len(self._steps) > self._starts[-1] and step == self._steps[-1]:
@@ -107,9 +100,12 @@ class Gathering:
             cut = bisect_left(self._steps, last + 1, piece.start, piece.stop)
             self.dropped[SUPERSEDED] += piece.stop - cut
             self._kept[-1:] = [slice(piece.start, cut)] if cut > piece.start else []
+        if self._latest <= last:
+            return
         for step in [step for step in self._late if step > last]:
             self._gone.append(self._late.pop(step))
             self.dropped[SUPERSEDED] += 1
+        self._latest = max(self._late, default=-math.inf)
         self._latest = max(self._late, default=-math.inf)
 
     def points(self) -> Points:
@@ -117,18 +113,23 @@ class Gathering:
         are not finite are counted and left out."""
         for column in self._extras.values():
             self._pad(column, len(self._steps))
-        ends = [*self._starts[1:], len(self._steps)]
-        pieces = [slice(*ends_of) for ends_of in zip(self._starts, ends, strict=True)]
-        late = [*self._gone, *self._late.values()]
-        segments = tuple(
-            Segment(*self._points([piece], [each for each in late if piece.start <= each.place < end]))
-            for piece, end in zip(pieces, [*ends[:-1], math.inf], strict=True)
-            if piece.stop > piece.start
-        )
-        found, bad = self._points([*self._kept, pieces[-1]], list(self._late.values()))
+        found, bad = self._points([*self._kept, slice(self._starts[-1], len(self._steps))], list(self._late.values()))
         if bad:
             self.dropped[NON_FINITE] += bad
+        segments = self._segments()
         return replace(found, segments=segments) if len(segments) > 1 else found
+
+    def _segments(self) -> tuple[Segment, ...]:
+        """What each start logged; nothing of a log that has one only, or goes back as often as no trainer is started:
+        then many write it at once."""
+        if not 1 < len(self._starts) <= MOST_SEGMENTS:
+            return ()
+        late = sorted([*self._gone, *self._late.values()], key=lambda each: each.place)
+        cuts = [bisect_left(late, start, key=lambda each: each.place) for start in self._starts]
+        pieces = zip(pairwise([*self._starts, len(self._steps)]), pairwise([*cuts, len(late)]), strict=True)
+        return tuple(
+            Segment(*self._points([slice(*piece)], late[slice(*mine)])) for piece, mine in pieces if piece[1] > piece[0]
+        )
 
     def _points(self, pieces: list[slice], late: list[Late]) -> tuple[Points, int]:
         """The points of some pieces and those that came late, and how many of them had no finite loss."""
@@ -136,7 +137,7 @@ class Gathering:
         columns = {"loss": self._losses} | self._extras
         values = {name: _joined(view(column), pieces) for name, column in columns.items()}
         if late:
-            steps, values = _with_late(steps, values, late)
+            steps, values = with_late(steps, values, late)
         good = np.abs(values["loss"]) < LARGEST
         bad = int((~good).sum())
         if bad:
@@ -148,9 +149,10 @@ class Gathering:
     def _add_late(self, point: Late) -> None:
         before = self._late.get(point.step)
         if before is not None:
-            self.dropped[DUPLICATE if _same(before.loss, point.loss) else CONFLICT] += 1
-        if before is None or not _same(before.loss, point.loss):
+            self.dropped[DUPLICATE if same_loss(before.loss, point.loss) else CONFLICT] += 1
+        if before is None or not same_loss(before.loss, point.loss):
             self._late[point.step] = point
+            self._latest = max(self._latest, point.step)
             self._latest = max(self._latest, point.step)
         for name in point.extras:
             self._extras.setdefault(name, array("d"))
@@ -203,22 +205,3 @@ def view(column: array[float]) -> Column:
 def _joined(column: NDArray[Any], pieces: list[slice]) -> NDArray[Any]:
     """The pieces of a column; a single one is no copy."""
     return column[pieces[0]] if len(pieces) == 1 else np.concatenate([column[piece] for piece in pieces])
-
-
-def _same(one: float, other: float) -> bool:
-    return one == other or (math.isnan(one) and math.isnan(other))
-
-
-def _with_late(
-    steps: NDArray[np.int64], values: dict[str, Column], late: list[Late]
-) -> tuple[NDArray[np.int64], dict[str, Column]]:
-    """The points with the late ones in their places; of a step that came late twice the last counts."""
-    by_step = {each.step: each for each in late}
-    steps = np.concatenate([steps, np.array(list(by_step), dtype=np.int64)])
-    order = np.argsort(steps)
-    more = {
-        name: [each.loss if name == "loss" else each.extras.get(name) for each in by_step.values()] for name in values
-    }
-    return steps[order], {
-        name: np.concatenate([column, np.array(more[name], dtype=np.float64)])[order] for name, column in values.items()
-    }
