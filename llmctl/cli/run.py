@@ -29,7 +29,7 @@ def run(
         raise UsageError("give a recipe, or --resume with a run", hint="llmctl run quickstart")
     if name is not None and resume is not None:
         raise UsageError("--name is for a new run", hint=f"llmctl run --resume {resume}")
-    from llmctl.run.index import find_run
+    from llmctl.run.index import find_run, runs_folder
     from llmctl.workflows.run import RunRequest, begin, work_out
 
     request = RunRequest(
@@ -39,7 +39,7 @@ def run(
         allow_drift=tuple(allow_drift),
         collect=tuple(collect),
         name=name,
-        resume=find_run(resume, runs) if resume else None,
+        resume=find_run(resume, runs_folder(runs)) if resume else None,
     )
     if dry_run:
         from llmctl.cli.render import show

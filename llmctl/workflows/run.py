@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from llmctl_engine.devices import DEVICES
 
 from llmctl.checks.facts import Severity
-from llmctl.errors import UsageError
+from llmctl.errors import Interrupted, UsageError
 from llmctl.launch.backends import BACKENDS
 from llmctl.launch.staging import half_done
 from llmctl.quoting import sh_quote
@@ -20,13 +21,14 @@ from llmctl.recipe.hosts import Node
 from llmctl.remote.connect import connect_all
 from llmctl.remote.fanout import fan_out
 from llmctl.remote.transport import Transport
-from llmctl.run.acting import actor
+from llmctl.run.acting import acting
 from llmctl.run.attempts import Attempt, opened_attempts, read_attempts
 from llmctl.run.folder import RunFolder
 from llmctl.run.ids import new_run_id
 from llmctl.run.index import runs_folder
 from llmctl.run.states import ENDED, State
 from llmctl.workflows import leases
+from llmctl.workflows.attempting import Cancelled, assert_wanted
 from llmctl.workflows.check import CheckResult
 from llmctl.workflows.drift import assert_codes
 from llmctl.workflows.follow import GRACE
@@ -34,6 +36,9 @@ from llmctl.workflows.live import Live, open_all, reached_here
 from llmctl.workflows.manifest import first_manifest, login_of, note_state, read_job
 from llmctl.workflows.render import Draft, draft, meeting_place
 from llmctl.workflows.starting import Teller, bring_up, cargo_of, found_on, job_of, pass_gate, write_down
+
+FINISHING = 75.0
+"""Seconds in which whoever noted a run's end has told everybody of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +60,31 @@ class RunRequest:
 
 
 def begin(request: RunRequest, teller: Teller) -> Live:
-    """Everything up to the start of the processes. Raises UsageError, ManyNodeErrors, BlockedError; nothing of a new
-    run is then left on launcher or nodes."""
+    """Everything up to the start of the processes. Raises UsageError, ManyNodeErrors, BlockedError, Interrupted when
+    somebody cancels it meanwhile; nothing of a new run is then left on launcher or nodes."""
+    if request.resume is None:
+        return _begin(request, teller)
+    with _alone(request.resume, teller) as ours:
+        return _begin(request, teller, ours=ours)
+
+
+@contextmanager
+def _alone(folder: RunFolder, teller: Teller) -> Iterator[bool]:
+    """Act for a run that is continued: `attach` and `status` would take it for one that was given up. Whoever noted its
+    end may still tell `launch.notify`, and is waited for; False when another acts on."""
+    deadline, told = time.monotonic() + FINISHING, False
+    while True:
+        with acting(folder) as ours:
+            if ours or folder.read_manifest()["state"] not in ENDED or time.monotonic() > deadline:
+                yield ours
+                return
+        if not told:
+            teller.step(f"waiting for another llmctl, which finishes {folder.run_id}")
+            told = True
+        time.sleep(1)
+
+
+def _begin(request: RunRequest, teller: Teller, *, ours: bool = True) -> Live:
     assert_codes(request.allow_drift)
     planned = work_out(request)
     _ = planned.files  # the DeepSpeed lint, before any node is troubled
@@ -74,7 +102,7 @@ def begin(request: RunRequest, teller: Teller) -> Live:
     try:
         _tell_absent(planned.spares, login, teller)
         if request.resume is not None:
-            _assert_over(request.resume, transports)
+            _assert_over(request.resume, transports, ours=ours)
         with leases.held(planned.plan, transports, teller.step):
             checked = pass_gate(planned, transports, request.allow_drift, teller)
             planned = work_out(request, run_id=planned.plan.run_id, **found_on(planned, checked))
@@ -105,9 +133,9 @@ def _tell_absent(spares: Sequence[Node], login: Mapping[str, Any], teller: Telle
             teller.step(f"the spare {outcome.error}")
 
 
-def _assert_over(folder: RunFolder, transports: Mapping[str, Transport]) -> None:
+def _assert_over(folder: RunFolder, transports: Mapping[str, Transport], *, ours: bool) -> None:
     """Raise UsageError when the run has succeeded, or when something of it still runs on a node: it is neither started
-    twice nor ended here."""
+    twice nor ended here. `ours`: nobody else acts for it."""
     job, _, manifest = read_job(folder)
     if manifest["state"] == State.SUCCEEDED:
         raise UsageError(f"{folder.run_id} has SUCCEEDED, nothing is left to do", hint=f"llmctl report {folder.run_id}")
@@ -120,7 +148,7 @@ def _assert_over(folder: RunFolder, transports: Mapping[str, Transport]) -> None
             f"{folder.run_id} is still running on {', '.join(running)}",
             hint=f"llmctl logs {folder.run_id} -f, or llmctl cancel {folder.run_id}",
         )
-    if manifest["state"] not in ENDED and actor(folder) is not None:
+    if not ours:
         raise UsageError(
             f"another llmctl acts for {folder.run_id}",
             why=f"the run is {manifest['state']}; it may be about to be started again",
@@ -178,7 +206,8 @@ def _start(live: Live, request: RunRequest, planned: Draft, checked: CheckResult
     if request.resume is not None:
         # What a lost supervisor or a first node left behind must not write beside the new processes.
         live.backend.cancel(job, live.transports, GRACE)
-    bring_up(live, planned, teller)
+    bring_up(live, planned, teller, before=lambda: _assert_wanted(folder))
+    _assert_wanted(folder)
     attempt = Attempt(
         number=len(attempts) + 1,
         started=time.time(),
@@ -188,13 +217,21 @@ def _start(live: Live, request: RunRequest, planned: Draft, checked: CheckResult
     note_state(folder, State.RUNNING, attempts=opened_attempts(attempts, attempt))
 
 
+def _assert_wanted(folder: RunFolder) -> None:
+    """Raise Interrupted when another llmctl was asked to cancel the run while it is being started."""
+    try:
+        assert_wanted(folder)
+    except Cancelled:
+        raise Interrupted(f"{folder.run_id} was cancelled", why="llmctl cancel, while it was being started") from None
+
+
 def _undo(live: Live, planned: Draft, request: RunRequest) -> None:
     """End what was started; of a new run remove everything, here and on its nodes."""
     fan_out(live.job.nodes, live.reached)  # an interrupted staging has closed its connections
     live.backend.cancel(live.job, live.transports, GRACE)
     rest = half_done(live.job, cargo_of(planned))
     if request.resume is not None:
-        note_state(live.folder, State.FAILED)
+        note_state(live.folder, State.CANCELLED if live.folder.read_manifest().get("cancel_asked") else State.FAILED)
         rest.remove(live.job.run_dir)
     words = " ".join(map(sh_quote, rest))
     fan_out(list(live.transports), lambda name: live.transports[name].run(f"rm -rf -- {words}", timeout=120))

@@ -6,11 +6,17 @@ import json
 import os
 import re
 import signal
+from typing import Any
 
 import pytest
 
+from llmctl.cli.watching import PlainWatcher
+from llmctl.errors import Interrupted
 from llmctl.run.acting import actor
 from llmctl.run.folder import RunFolder
+from llmctl.workflows import run as beginning
+from llmctl.workflows.live import Live
+from llmctl.workflows.run import RunRequest, begin
 from tests.cli.conftest import MakeJob
 from tests.cli.jobs import LocalJob
 from tests.faults.harness import until
@@ -151,3 +157,30 @@ def test_a_cancelled_run_notifies_once_and_its_last_step_is_noted(kept: bool, lo
     state, step = told.split()
     assert (state, int(step) >= 5) == ("CANCELLED", True)
     assert json.loads((job.run / "manifest.json").read_text())["last_step"] == int(step)
+
+
+def test_a_run_that_is_cancelled_while_it_starts_does_not_start(
+    local_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = local_job()
+    job.tell("run", job.recipe, "--detach")
+    until("a step", lambda: job.step >= 1)
+    job.tell("cancel", job.run)
+    until("nobody acts", lambda: actor(RunFolder(job.run)) is None)
+    resumed, bring_up = RunFolder(job.run), beginning.bring_up
+
+    def cancelled(live: Live, *words: Any, **more: Any) -> None:
+        if live.folder == resumed:
+            assert actor(resumed) == os.getpid(), "nobody takes it for one that was given up"
+            assert job.tell("status", job.run, "--json").stdout.count('"STAGING"') == 1
+        job.tell("cancel", live.folder.root, code=(0, 5))
+        bring_up(live, *words, **more)
+
+    monkeypatch.setattr(beginning, "bring_up", cancelled)
+    monkeypatch.setenv("LLMCTL_HOME", job.env["LLMCTL_HOME"])
+    for request in (RunRequest(source="", resume=resumed), RunRequest(source=str(job.recipe), runs=job.runs)):
+        with pytest.raises(Interrupted, match="was cancelled"):
+            begin(request, PlainWatcher())
+    assert [path.name for path in job.runs.iterdir()] == [resumed.run_id], "nothing of the new one is left"
+    assert (job.state, job.processes()) == ("CANCELLED", [])
+    assert actor(resumed) is None
