@@ -161,4 +161,5 @@ def _after_warm_up(log: RunLog, column: Column | None) -> Column:
     """What is logged and not zero."""
     if column is None or not column.size:
         return np.empty(0)
-    return column[(np.nan_to_num(column) > 0) & (log.points.step - log.points.step[0] >= WARM_UP)]
+    late = log.points.step - log.points.step[0] >= WARM_UP
+    return np.compress(late & (np.nan_to_num(column) > 0), column)
