@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,8 +23,9 @@ class KeeperLog:
         """Nothing."""
 
     def note(self, text: str) -> None:
-        """A remark with its time."""
-        print(time.strftime("%Y-%m-%d %H:%M:%S"), text, flush=True)  # noqa: T201
+        """A remark with its time; a full disk here is no reason to leave the run alone."""
+        with suppress(OSError):
+            print(time.strftime("%Y-%m-%d %H:%M:%S"), text, flush=True)  # noqa: T201
 
 
 def keep(run: Path = typer.Argument(help="A run folder.")) -> None:

@@ -72,13 +72,18 @@ class RunFolder:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write aside, then rename, so that a reader never sees half a file."""
+    """Write aside, then rename, so that a reader never sees half a file; nothing is left where that fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(
         "w", dir=path.parent, prefix=f".{path.name}.", delete=False, encoding="utf-8"
     ) as file:
-        json.dump(value, file, indent=2, ensure_ascii=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    Path(file.name).replace(path)
+        aside = Path(file.name)
+        try:
+            json.dump(value, file, indent=2, ensure_ascii=False)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+            aside.replace(path)
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from llmctl.errors import LlmctlError, Unanswered, UsageError
 from llmctl.launch.failures import ECHO, Failure, first_failure, reason_of
@@ -81,6 +82,7 @@ class Follower:
         self.mirror = Mirror(self.live)
         self.memory = Memory(self.live.folder)
         self.pause = 0.0
+        self.unwritten = False
 
     def run(self) -> Ending:
         """Follow to the end. KeyboardInterrupt passes through: whoever catches it detaches or cancels."""
@@ -100,11 +102,20 @@ class Follower:
                 state = self.seen(now)
                 if state is not None:
                     break
-                self.memory.keep()
+                self._here(self.memory.keep)
                 self._set_pace()
         ending = self._ended(state)
-        self.memory.keep(now=True)
+        self._here(lambda: self.memory.keep(now=True))
         return ending
+
+    def _here(self, write: Callable[[], None]) -> None:
+        """Write on this machine what the run can do without; that it cannot be written is told once."""
+        try:
+            write()
+        except OSError as error:
+            if not self.unwritten:
+                self.watcher.note(f"what the nodes tell cannot be kept in {self.live.folder.root}: {error}")
+            self.unwritten = True
 
     def _set_pace(self) -> None:
         if self.pace is None:
@@ -129,7 +140,7 @@ class Follower:
             if name == RECORDS:
                 if report.node == self.live.job.nodes[0]:  # on a shared file system every node sees the same records
                     self.progress.feed(text)
-                    self.mirror.take(text, report.offsets[name])
+                    self._here(partial(self.mirror.take, text, report.offsets[name]))
                     own = self.progress
             else:
                 self.logs[name] = (self.logs.get(name, "") + text)[-KEPT:]

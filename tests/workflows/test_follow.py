@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from llmctl.cli.keep import KeeperLog
 from llmctl.errors import NodeError, Unanswered
 from llmctl.launch.backends import BACKENDS
 from llmctl.launch.supervised import Job, NodeReport
@@ -147,3 +149,26 @@ def test_what_the_nodes_told_last_is_written_down_not_too_often(tmp_path: Path) 
     assert set(read_seen(RunFolder(tmp_path))) == {"a"}
     memory.keep(now=True)
     assert read_seen(RunFolder(tmp_path))["b"].exit_code == 3
+
+
+def test_a_full_disk_of_the_launcher_is_told_once_and_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watcher = Notes()
+    follower = Follower(live_of(tmp_path, BACKENDS["ssh"], {}), watcher)
+    (tmp_path / "output").write_text("no folder")
+    for size in (len(STEP), 2 * len(STEP)):
+        follower.know(NodeReport(node="a", state=State.RUNNING, texts={RECORDS: STEP}, offsets={RECORDS: size}))
+    assert follower.progress.step == 7
+    (told,) = watcher.notes
+    assert f"what the nodes tell cannot be kept in {tmp_path}" in told
+    (tmp_path / "seen.json" / "in the way").mkdir(parents=True)
+    with pytest.raises(OSError, match="seen"):
+        follower.memory.keep(now=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["output", "seen.json"], "nothing half-done"
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr("sys.stdout", full)
+        KeeperLog().note("a failure; stopping every node")
+        monkeypatch.undo()
+        with suppress(OSError):
+            full.close()
