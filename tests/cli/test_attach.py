@@ -14,11 +14,12 @@ from llmctl.cli.watching import PlainWatcher
 from llmctl.errors import Interrupted
 from llmctl.run.acting import actor
 from llmctl.run.folder import RunFolder
-from llmctl.workflows import run as beginning
 from llmctl.workflows.live import Live
 from llmctl.workflows.run import RunRequest, begin
+from llmctl.workflows.starting import bring_up
 from tests.cli.conftest import MakeJob
 from tests.cli.jobs import LocalJob
+from tests.conftest import llmctl
 from tests.faults.harness import until
 
 
@@ -167,16 +168,16 @@ def test_a_run_that_is_cancelled_while_it_starts_does_not_start(
     until("a step", lambda: job.step >= 1)
     job.tell("cancel", job.run)
     until("nobody acts", lambda: actor(RunFolder(job.run)) is None)
-    resumed, bring_up = RunFolder(job.run), beginning.bring_up
+    resumed = RunFolder(job.run)
 
     def cancelled(live: Live, *words: Any, **more: Any) -> None:
         if live.folder == resumed:
             assert actor(resumed) == os.getpid(), "nobody takes it for one that was given up"
             assert job.tell("status", job.run, "--json").stdout.count('"STAGING"') == 1
-        job.tell("cancel", live.folder.root, code=(0, 5))
+        llmctl("cancel", live.folder.root, env=job.env, code=(0, 5))
         bring_up(live, *words, **more)
 
-    monkeypatch.setattr(beginning, "bring_up", cancelled)
+    monkeypatch.setattr("llmctl.workflows.run.bring_up", cancelled)
     monkeypatch.setenv("LLMCTL_HOME", job.env["LLMCTL_HOME"])
     for request in (RunRequest(source="", resume=resumed), RunRequest(source=str(job.recipe), runs=job.runs)):
         with pytest.raises(Interrupted, match="was cancelled"):
