@@ -107,21 +107,38 @@ def test_tools_are_refused_where_the_release_knew_none() -> None:
             segments(TEMPLATES["default@0.9.5"], PLAIN, tools=broken)
 
 
-@pytest.fixture(scope="module")
-def tokenizer() -> Any:
-    from transformers import AutoTokenizer
-
-    made = AutoTokenizer.from_pretrained(MODEL)
+def able(made: Any) -> Any:
+    """The tokenizer with the special tokens of all templates."""
     made.add_special_tokens({"additional_special_tokens": list(dialogues.SPECIAL)})
     made.add_bos_token = True
     return made
+
+
+@pytest.fixture(scope="module")
+def published() -> Any:
+    from transformers import AutoTokenizer
+
+    return able(AutoTokenizer.from_pretrained(MODEL))
+
+
+@pytest.fixture
+def plain() -> Any:
+    """A tokenizer without the templates' special tokens."""
+    from llmctl_engine.tokenizer import train_tokenizer
+
+    return train_tokenizer([sample(CALLING)], vocab_size=400)
+
+
+@pytest.fixture
+def tokenizer(plain: Any) -> Any:
+    return able(plain)
 
 
 @pytest.mark.engine
 @needs_shared
 @pytest.mark.parametrize("case", ["system", "default system", "tools"])
 @pytest.mark.parametrize("name", GOLDEN["templates"])
-def test_ids_are_those_of_llama_factory(name: str, case: str, tokenizer: Any) -> None:
+def test_ids_are_those_of_llama_factory(name: str, case: str, published: Any) -> None:
     from llmctl_engine.encoder import Encoder
 
     told = {
@@ -129,11 +146,10 @@ def test_ids_are_those_of_llama_factory(name: str, case: str, tokenizer: Any) ->
         "default system": sample(system=""),
         "tools": sample(CALLING, tools=json.dumps(dialogues.TOOLS)),
     }[case]
-    assert [list(pair) for pair in Encoder(tokenizer, name).pairs([told])[0]] == GOLDEN["templates"][name][case]
+    assert [list(pair) for pair in Encoder(published, name).pairs([told])[0]] == GOLDEN["templates"][name][case]
 
 
 @pytest.mark.engine
-@needs_shared
 @pytest.mark.parametrize("name", BY_HAND)
 def test_ids_of_old_releases(name: str, tokenizer: Any) -> None:
     from llmctl_engine.encoder import Encoder
@@ -158,25 +174,23 @@ def test_ids_of_old_releases(name: str, tokenizer: Any) -> None:
 
 
 @pytest.mark.engine
-@needs_shared
-def test_bos_of_0_2_0_is_left_out_where_the_tokenizer_says_so(tokenizer: Any) -> None:
+def test_bos_of_0_2_0_is_left_out_where_the_tokenizer_says_so(plain: Any) -> None:
     from llmctl_engine.encoder import Encoder
-    from transformers import AutoTokenizer
 
-    without = AutoTokenizer.from_pretrained(MODEL)
-    assert without.add_bos_token is False
-    assert Encoder(without, "default@0.2.0").pairs([sample()])[0][0][0][0] != without.bos_token_id
-    assert Encoder(without, "llama2@0.5.0").pairs([sample()])[0][0][0][0] == without.bos_token_id
-    assert Encoder(tokenizer, "default@0.2.0").pairs([sample()])[0][0][0][0] == tokenizer.bos_token_id
+    def first(name: str) -> int:
+        return Encoder(plain, name).pairs([sample()])[0][0][0][0]
+
+    plain.add_bos_token = True
+    assert first("default@0.2.0") == plain.bos_token_id
+    plain.add_bos_token = False
+    assert first("default@0.2.0") != plain.bos_token_id
+    assert first("llama2@0.5.0") == plain.bos_token_id
 
 
 @pytest.mark.engine
-@needs_shared
-def test_a_template_that_the_tokenizer_cannot_express_is_refused() -> None:
+def test_a_template_that_the_tokenizer_cannot_express_is_refused(plain: Any) -> None:
     from llmctl_engine.encoder import Encoder
-    from transformers import AutoTokenizer
 
-    plain = AutoTokenizer.from_pretrained(MODEL)
     for name, missing in (("yuan@0.5.0", "<eod>, <sep>"), ("qwen@0.9.5", "<|im_end|>"), ("chatglm2@0.2.0", "sop")):
         with pytest.raises(EngineError, match="the tokenizer has no .*" + missing.replace("|", r"\|")):
             Encoder(plain, name)
@@ -185,7 +199,6 @@ def test_a_template_that_the_tokenizer_cannot_express_is_refused() -> None:
 
 
 @pytest.mark.engine
-@needs_shared
 def test_the_models_own_template(tokenizer: Any) -> None:
     from llmctl_engine.encoder import Encoder
 
@@ -223,7 +236,7 @@ ARGUMENTS = {"mask_history": ("loss_on", "last"), "train_on_prompt": ("loss_on",
 @pytest.mark.engine
 @needs_shared
 @pytest.mark.parametrize("case", GOLDEN["rows"])
-def test_ids_and_labels_of_the_first_rows(case: str, tokenizer: Any) -> None:
+def test_ids_and_labels_of_the_first_rows(case: str, published: Any) -> None:
     import hashlib
 
     from llmctl_engine import labels, rows
@@ -234,7 +247,7 @@ def test_ids_and_labels_of_the_first_rows(case: str, tokenizer: Any) -> None:
     kind = "dpo" if case == "pairs" else "sft"
     read = rows.read(sources(SHARED / "samples/data", (dataset,)), rows.Wanted(stage=kind, max_samples=20))
     assert not read.broken
-    encoder = Encoder(tokenizer, f"{name}@0.9.5")
+    encoder = Encoder(published, f"{name}@0.9.5")
     modes = dict(ARGUMENTS[key] for key in given if key in ARGUMENTS)
     rule = labels.Rule(cutoff_rule="lf09", cutoff_len=given.get("cutoff_len", 512), end=encoder.end, **modes)
     digests = []
@@ -251,13 +264,11 @@ def test_ids_and_labels_of_the_first_rows(case: str, tokenizer: Any) -> None:
 
 
 @pytest.mark.engine
-@needs_shared
-def test_the_eos_of_a_template_becomes_the_tokenizers(tokenizer: Any) -> None:
-    from copy import deepcopy
-
+@pytest.mark.parametrize(
+    ("name", "end"), [("yuan@0.5.0", "<eod>"), ("yuan@0.9.5", "</s>"), ("llama3@0.9.5", "<|eot_id|>")]
+)
+def test_the_eos_of_a_template_becomes_the_tokenizers(name: str, end: str, tokenizer: Any) -> None:
     from llmctl_engine.encoder import Encoder
 
-    for name, expected in (("yuan@0.5.0", "<eod>"), ("yuan@0.9.5", "</s>"), ("llama3@0.9.5", "<|eot_id|>")):
-        own = deepcopy(tokenizer)
-        Encoder(own, name).adopt_eos()
-        assert own.eos_token == expected
+    Encoder(tokenizer, name).adopt_eos()
+    assert tokenizer.eos_token == end
