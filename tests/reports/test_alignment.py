@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from llmctl_reports.alignment import align
+from llmctl_reports.chinese import translated
 from llmctl_reports.curves import charts
 from llmctl_reports.profiles import Verdict
 from llmctl_reports.readers import read_log
@@ -162,6 +164,7 @@ def test_the_key_is_step_then_samples_then_tokens(left: RunLog, right: RunLog, k
     found = align(left, right)
     assert found.key == key
     assert (told in found.notes[-1]) if told else not found.notes
+    assert all(re.search("[一-鿿]", translated(note, "zh")) for note in found.notes)
 
 
 def test_a_count_that_does_not_rise_is_none(tmp_path: Path) -> None:

@@ -17,7 +17,18 @@ from llmctl_reports.document import Heading, Line, blocks, comparison_lines, mar
 from llmctl_reports.profiles import PROFILES
 from llmctl_reports.sparkline import BARS, sparkline
 from llmctl_reports.tables import Table, escaped, points_csv
-from llmctl_reports.values import BROKEN, DUPLICATE, NON_FINITE, NOT_LOGGED, SKIPPED, SUPERSEDED, Final, Meta, RunLog
+from llmctl_reports.values import (
+    BROKEN,
+    CONFLICT,
+    DUPLICATE,
+    NON_FINITE,
+    NOT_LOGGED,
+    SKIPPED,
+    SUPERSEDED,
+    Final,
+    Meta,
+    RunLog,
+)
 from llmctl_reports.verdict import compare
 from llmctl_reports.words import FIGURES, WORDS
 
@@ -33,7 +44,7 @@ def test_both_languages_have_the_same_words() -> None:
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_a_chinese_report_is_chinese(profile: str) -> None:
-    more = dict.fromkeys((NON_FINITE, SKIPPED, SUPERSEDED, DUPLICATE, BROKEN, NOT_LOGGED), 1)
+    more = dict.fromkeys((NON_FINITE, SKIPPED, SUPERSEDED, DUPLICATE, CONFLICT, BROKEN, NOT_LOGGED), 1)
     for factor, batch in ((1.0, 8), (0.01, 4)):
         run, reference = made_log(400, dropped=more), made_log(200, factor, meta=Meta(global_batch=batch))
         found = compare(run, reference, profile=profile)

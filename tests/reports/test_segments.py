@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from llmctl_reports.chinese import translated
 from llmctl_reports.errors import ReportError
 from llmctl_reports.explaining import explain
 from llmctl_reports.profiles import Verdict
@@ -44,6 +45,8 @@ def test_each_segment_can_be_had_alone(tmp_path: Path) -> None:
         log = read_log(path, segment=number)
         assert (pairs(log.points), log.segment, log.segments, log.dropped) == (rows, number, 3, {})
         assert log.notes[-1] == f"segment {number} of 3"
+        assert translated(log.notes[-1], "zh") == f"第{number}段，共3段"
+    assert translated(whole.notes[-1], "zh").startswith("共3段：")
     assert "segment 2: 5 points, steps 4 to 8" in explain(whole)
 
 
