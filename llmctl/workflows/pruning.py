@@ -18,7 +18,7 @@ from llmctl.remote.connect import connect
 from llmctl.remote.fanout import Outcome, fan_out
 from llmctl.remote.transport import Transport
 from llmctl.run import index
-from llmctl.run.acting import actor
+from llmctl.run.acting import acting, actor
 from llmctl.run.index import IndexEntry
 from llmctl.run.states import ENDED, State
 from llmctl.workflows.manifest import read_job
@@ -130,12 +130,20 @@ class Pruning:
         candidate = Candidate(entry=entry, size=_size(Path(entry.path)))
         if actor(entry.folder) is not None:
             return replace(candidate, stays="another llmctl acts for it")
+        if (state := _state(entry)) not in ENDED:
+            return replace(candidate, stays=f"it is {state}")
         if not self.request.checkpoints and _has_weights(entry.folder.output):
             return replace(candidate, stays="its folder holds weights; --checkpoints removes them too")
         sizes = self._on_nodes(entry, "du -sk . | cut -f1")
         return replace(candidate, on_nodes={node: 1024 * int(told or 0) for node, told in sizes.items()})
 
     def _remove(self, entry: IndexEntry) -> Pruned:
+        with acting(entry.folder) as ours:
+            if not ours or _state(entry) not in ENDED:
+                raise UsageError("it was continued meanwhile", where=entry.run_id, hint=f"llmctl status {entry.run_id}")
+            return self._remove_ended(entry)
+
+    def _remove_ended(self, entry: IndexEntry) -> Pruned:
         names = " -o ".join(f"-name {sh_quote(name)}" for name in WEIGHTS)
         held = f'[ -n "$(find output -maxdepth 1 \\( {names} \\) 2>/dev/null | head -n 1)" ]'
         rest = "find . -mindepth 1 -maxdepth 1 ! -name output -exec rm -rf {} + && echo left"
@@ -192,6 +200,14 @@ def _places(entry: IndexEntry) -> list[tuple[Node, Any, Any]]:
     if manifest["backend"] == "local":
         return []
     return [(node, manifest["login"]["user"], manifest["login"]["port"]) for node in nodes]
+
+
+def _state(entry: IndexEntry) -> State:
+    """What is noted in the run's own folder, of which the index need not have heard; its word where that is broken."""
+    try:
+        return State(entry.folder.read_manifest()["state"])
+    except UsageError:
+        return entry.state
 
 
 def _size(folder: Path) -> int:

@@ -17,7 +17,7 @@ from llmctl.run.acting import acting
 from llmctl.run.folder import RunFolder, write_json
 from llmctl.run.index import IndexEntry
 from llmctl.run.states import State
-from llmctl.workflows.pruning import PruneRequest, choose, seconds_of
+from llmctl.workflows.pruning import PruneRequest, Pruning, choose, seconds_of
 from tests.conftest import llmctl
 from tests.faults.conftest import make_lab
 from tests.faults.harness import Drill, until
@@ -131,6 +131,19 @@ def test_each_run_has_its_own_outcome(runs: Path) -> None:
     assert told[0]["stays"] == "another llmctl acts for it"
     assert "the manifest cannot be read" in told[1]["error"]
     assert [each["removed"] for each in told] == [False, False, True]
+
+
+def test_a_run_that_was_continued_stays(runs: Path) -> None:
+    elsewhere, meanwhile = made(runs, 1, State.FAILED), made(runs, 2, State.FAILED)
+    elsewhere.update_manifest(state=State.RUNNING)  # with another index
+    pruning = Pruning(PruneRequest(keep=0))
+    found = [outcome.value for outcome in pruning.look() if outcome.value]
+    assert [each.stays for each in found] == ["it is RUNNING", ""]
+    meanwhile.update_manifest(state=State.STAGING)
+    for outcome in pruning.remove(found):
+        assert "it was continued meanwhile" in str(outcome.error)
+    assert elsewhere.manifest.is_file()
+    assert meanwhile.manifest.is_file()
 
 
 def test_a_state_that_is_none_is_refused(runs: Path) -> None:
