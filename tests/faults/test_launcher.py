@@ -138,9 +138,10 @@ def test_cancel_of_a_rank_that_hangs(drill: MakeDrill) -> None:
     run.until_step(7)
     run.order(1, "hang")
     until("it hangs", lambda: "order: hang" in run.text)
+    before = stretch()
     run.hurt()
     llmctl("cancel", run.run, env=run.lab.env, code=0)
-    run.ends(130, f"{run.run.name} was cancelled", within=20)
+    run.ends(130, f"{run.run.name} was cancelled", within=20, stretched=max(before, stretch()))
     assert run.left() == []
     assert run.lost_steps() <= SAVE_STEPS
     run.continues()
