@@ -56,6 +56,7 @@ PATTERNS = (
         r"共\1段：重复执行的步以后一段为准（--segment N只取其中一段）",
     ),
     (r"DeepSpeed's own lines, up to step (\d+), hold no loss", r"DeepSpeed自身的日志行（至第\1步）不含loss"),
+    (r"of (\d+) columns of losses the first was read: (.+)", r"共\1列loss，读取第一列：\2"),
     (r"segment (\d+) of (\d+)", r"第\1段，共\2段"),
     (r"step times without the first (\d+) steps", r"单步时间（不含前\1步）"),
     (r"mean absolute error where the reference is below ([\d.]+)", r"参考loss低于\1处的平均绝对误差"),

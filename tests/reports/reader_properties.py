@@ -50,7 +50,7 @@ def hold(log: RunLog, data: bytes) -> None:
     columns = [column for field in fields(points) if isinstance(column := getattr(points, field.name), np.ndarray)]
     assert {column.size for column in columns} == {points.step.size}
     assert all(count > 0 for count in log.dropped.values())
-    assert explain(log)
+    assert all(line.isprintable() for line in explain(log)[1:])
     if log.format == "TensorBoard":
         assert set(points.loss.tolist()) <= _binary(data)
         return

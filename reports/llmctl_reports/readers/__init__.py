@@ -22,6 +22,7 @@ from llmctl_reports.readers import (
     trainer_log,
     trainer_state,
 )
+from llmctl_reports.readers.common import printable
 from llmctl_reports.readers.patterns import PATTERNS
 from llmctl_reports.readers.source import Source
 from llmctl_reports.segments import chosen
@@ -126,7 +127,7 @@ def _nearest(source: Source) -> str:
         likeness = sum(clue.search(line) is not None for clue in CLUES)
         if likeness > 1 and (len(found) < SHOWN or likeness > found[-1][0]):
             found = sorted([*found, (likeness, line)], key=lambda pair: -pair[0])[:SHOWN]
-    shown = ["".join(c if c.isprintable() else "?" for c in line.strip()[:120]) for _, line in found]
+    shown = [printable(line) for _, line in found]
     return "; the nearest lines are\n    " + "\n    ".join(shown) if shown else ""
 
 

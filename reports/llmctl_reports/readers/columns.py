@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
-from llmctl_reports.readers.common import finite, number, objects, parsed, whole
+from llmctl_reports.readers.common import finite, number, objects, parsed, printable, shown_names, whole
 from llmctl_reports.readers.gather import Gathering
 from llmctl_reports.readers.names import columns_of, unused
 from llmctl_reports.readers.source import Source
@@ -57,14 +57,15 @@ def read(source: Source) -> RunLog:
         extras = {name: finite(row.get(mine[0])) for name, mine in names.items() if name not in BOTH}
         extras["tokens_seen"] = extras.get("tokens_seen") or None
         found.add(at, number(loss), **extras)
-    several = len(names.get("loss", ())) > 1
+    losses = names.get("loss", ())
+    several = f"of {len(losses)} columns of losses the first was read: {printable(losses[0])}" if losses[1:] else ""
     return RunLog(
         source=str(source.path),
         format="table",
         points=found.points(),
         dropped=found.dropped,
-        notes=(f"of {len(names['loss'])} columns of losses the first was read: {names['loss'][0]}",) if several else (),
-        unused=tuple(others),
+        notes=(several,) if several else (),
+        unused=shown_names(others),
     )
 
 

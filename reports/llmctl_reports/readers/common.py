@@ -6,7 +6,8 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from llmctl_reports.readers.source import Source
 from llmctl_reports.values import BROKEN, Column, Final
 
+MOST_NAMES = 100
 THOUSANDS = re.compile(r"\s*[-+]?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]{1,3})?\s*")
 ELAPSED = re.compile(r"(?:(\d{1,9}) days?, )?(\d{1,9}):(\d{1,2}):(\d{1,2}(?:\.\d{1,9})?)")
 
@@ -75,9 +77,19 @@ def whole(value: Any) -> int | None:
     return int(found) if found is not None and abs(found) < 2**53 else None
 
 
+def printable(text: str, most: int = 120) -> str:
+    """A text of a log as a terminal may show it: without control characters, and not for ever."""
+    return "".join(char if char.isprintable() else "?" for char in text.strip()[:most])
+
+
+def shown_names(names: Iterable[str]) -> tuple[str, ...]:
+    """The first names of what a log has besides, as a terminal may show them."""
+    return tuple(dict.fromkeys(printable(name) for name in islice(names, MOST_NAMES)))
+
+
 def text_or_none(value: object) -> str | None:
     """A text that is not empty, or None."""
-    return value if isinstance(value, str) and value else None
+    return printable(value, 1000) or None if isinstance(value, str) else None
 
 
 def seconds_of(elapsed: object) -> float | None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from llmctl_reports.readers.common import TOKENS_SEEN, final_beside, final_of, finite, seconds_of, whole
+from llmctl_reports.readers.common import TOKENS_SEEN, final_beside, final_of, finite, seconds_of, shown_names, whole
 from llmctl_reports.readers.gather import Gathering, view
 from llmctl_reports.readers.source import Source
 from llmctl_reports.values import Column, Final, Meta, RunLog
@@ -68,7 +68,7 @@ def read(source: Source) -> RunLog:
         meta=Meta(total_steps=total_steps, global_batch=told.get(SAMPLES)),
         final=_final(final or listed) or final_beside(source.path),
         notes=(note,) if note else (),
-        unused=tuple(key.decode("utf-8", "replace") for key in losses.others),
+        unused=shown_names(key.decode("utf-8", "replace") for key in losses.others),
     )
 
 

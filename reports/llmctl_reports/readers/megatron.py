@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from llmctl_reports.readers.common import floats
+from llmctl_reports.readers.common import floats, shown_names
 from llmctl_reports.readers.gather import Gathering
 from llmctl_reports.readers.source import Source
 from llmctl_reports.values import SKIPPED, Column, Meta, RunLog
@@ -92,7 +92,7 @@ def read(source: Source) -> RunLog:
             sequence_length=int(length) if length and length.is_integer() else None,
         ),
         notes=("the global batch changes within this log",) if varying else (),
-        unused=tuple(dict.fromkeys(key for layout in layouts for key in layout.others)),
+        unused=shown_names(key for layout in layouts for key in layout.others),
     )
 
 

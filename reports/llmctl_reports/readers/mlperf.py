@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from llmctl_reports.readers.common import finite, number, parsed, whole
+from llmctl_reports.readers.common import finite, number, parsed, text_or_none, whole
 from llmctl_reports.readers.gather import Gathering
 from llmctl_reports.readers.source import Source
 from llmctl_reports.values import BROKEN, Final, Meta, RunLog
@@ -48,7 +48,7 @@ def read(source: Source) -> RunLog:
         dropped=found.dropped,
         meta=Meta(
             global_batch=batch,
-            model=said["submission_benchmark"] if isinstance(said.get("submission_benchmark"), str) else None,
+            model=text_or_none(said.get("submission_benchmark")),
             learning_rate=finite(said.get("opt_base_learning_rate")),
             seed=whole(said.get("seed")),
         ),

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
-from llmctl_reports.readers.common import TOKENS_SEEN
+from llmctl_reports.readers.common import TOKENS_SEEN, shown_names
 
 NAMES = {
     "step": (
@@ -49,4 +49,4 @@ def plain(key: str) -> str:
 
 def unused(keys: Iterable[str], used: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
     """The keys that are none of ours."""
-    return tuple(key for key in keys if not any(key in each for each in used.values()))
+    return shown_names(key for key in keys if not any(key in each for each in used.values()))
