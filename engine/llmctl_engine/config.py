@@ -17,6 +17,8 @@ class ModelConfig:
     init: dict[str, Any] | None = None
     """A small model made from scratch: transformers config keys with `model_type`; `vocab_size` bounds the
     byte-level BPE tokenizer that is trained on the run's own data."""
+    family: str | None = None
+    """A name of `families.FAMILIES` that stands above the folder's config.json; None believes that."""
     template: str = "default@0.9.5"
     trust_remote_code: bool = False
 

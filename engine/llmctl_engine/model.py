@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
-from llmctl_engine.config import EngineConfig, LoraSettings
+from llmctl_engine.config import EngineConfig, LoraSettings, ModelConfig
 from llmctl_engine.errors import EngineError
+from llmctl_engine.families import FAMILIES
 from llmctl_engine.tokenizer import Tokenizer
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -21,9 +22,9 @@ def load_model(config: EngineConfig, tokenizer: Tokenizer) -> Any:
     train = config.train
     dtype = DTYPES[train.precision] if train.method == "lora" else torch.float32
     if config.model.path is not None:
-        model = _from_folder(config.model.path, dtype, trust_remote_code=config.model.trust_remote_code)
+        model = _from_folder(config.model, Path(config.model.path), dtype)
     else:
-        model = _from_scratch(config.model.init or {}, tokenizer, dtype)
+        model = _from_scratch(config.model, tokenizer, dtype)
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         raise EngineError(
             f"the tokenizer has {len(tokenizer)} tokens, the model {model.get_input_embeddings().num_embeddings}",
@@ -40,22 +41,25 @@ def load_model(config: EngineConfig, tokenizer: Tokenizer) -> Any:
     return model
 
 
-def _from_folder(path: str, dtype: torch.dtype, *, trust_remote_code: bool) -> Any:
+def _from_folder(source: ModelConfig, path: Path, dtype: torch.dtype) -> Any:
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     from llmctl_engine import models
     from llmctl_engine.models.folder import LOADING_ERRORS, assert_whole, first_line, read_json
 
     models.register()
-    assert_whole(Path(path))
+    assert_whole(path)
+    own_code = "auto_map" in read_json(path / "config.json") and not source.trust_remote_code
+    named = {"trust_remote_code": source.trust_remote_code, "local_files_only": True}
     try:
+        model_config = AutoConfig.from_pretrained(path, **named)
         model, loaded = AutoModelForCausalLM.from_pretrained(
             path,
+            config=_of_family(model_config, source.family, path),
             dtype=dtype,
-            trust_remote_code=trust_remote_code,
-            local_files_only=True,
+            **named,
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
@@ -65,7 +69,6 @@ def _from_folder(path: str, dtype: torch.dtype, *, trust_remote_code: bool) -> A
             hint="get the weights as safetensors, or from who made them",
         ) from error
     except (*LOADING_ERRORS, SafetensorError, StrictDataclassError) as error:
-        own_code = "auto_map" in read_json(Path(path) / "config.json") and not trust_remote_code
         raise EngineError(
             f"{path} holds no model that can be loaded: {type(error).__name__}: {first_line(error)}",
             hint="model.trust_remote_code: true runs the code in it, if you trust that" if own_code else "",
@@ -74,7 +77,22 @@ def _from_folder(path: str, dtype: torch.dtype, *, trust_remote_code: bool) -> A
     return model
 
 
-def _assert_all_there(path: str, loaded: dict[str, Any]) -> None:
+def _of_family(model_config: Any, family: str | None, path: Path) -> Any:
+    """The config with what the family says. Raises EngineError where it is of another kind."""
+    if family is None:
+        return model_config
+    told = FAMILIES[family]
+    if model_config.model_type != told["model_type"]:
+        raise EngineError(
+            f"{path} is a {model_config.model_type}, model.family says {family}", hint="leave model.family out"
+        )
+    for key, value in told.items():
+        if key != "model_type":
+            setattr(model_config, key, value)
+    return model_config
+
+
+def _assert_all_there(path: Path, loaded: dict[str, Any]) -> None:
     """Raises EngineError where weights were missing or had another shape than the config says."""
     for name, found, wanted in sorted(loaded["mismatched_keys"], key=str):
         raise EngineError(
@@ -96,13 +114,14 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:3]) + more
 
 
-def _from_scratch(init: dict[str, Any], tokenizer: Tokenizer, dtype: torch.dtype) -> Any:
+def _from_scratch(source: ModelConfig, tokenizer: Tokenizer, dtype: torch.dtype) -> Any:
     from huggingface_hub.errors import StrictDataclassError
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
 
     from llmctl_engine import models
 
     models.register()
+    init = (source.init or {}) | (FAMILIES[source.family] if source.family else {})
     values = {key: value for key, value in init.items() if key != "model_type"}
     special = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
     try:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from llmctl_engine.devices import DEVICES
+from llmctl_engine.families import FAMILIES
 from llmctl_engine.templates import TEMPLATES, full_name
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
@@ -216,10 +217,19 @@ class Model(Section):
     path: str | None = None
     init: dict[str, Any] | None = None
     """A small model made from scratch: transformers config keys with `model_type`."""
+    family: str | None = None
+    """A model of Baichuan or Yuan, where the folder's config.json does not tell it."""
     template: str = "default@0.9.5"
     stage: bool = False
     """Copy the weights from the launcher to every node."""
     trust_remote_code: bool = False
+
+    @field_validator("family")
+    @classmethod
+    def _known_family(cls, value: str | None) -> str | None:
+        if value is not None and value not in FAMILIES:
+            raise ValueError(f"no family {value!r}; there are {', '.join(FAMILIES)}; others need none")
+        return value
 
     @field_validator("template")
     @classmethod

@@ -59,6 +59,7 @@ def engine_config(plan: Plan) -> EngineConfig:
         model=ModelConfig(
             path=paths.model_path,
             init=recipe.model.init,
+            family=recipe.model.family,
             template=recipe.model.template,
             trust_remote_code=recipe.model.trust_remote_code,
         ),

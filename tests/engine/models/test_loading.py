@@ -198,6 +198,25 @@ def test_a_llama_folder_of_yuans_own_code_is_a_yuan(tmp_path: Path) -> None:
     assert type(AutoConfig.for_model("llama", vocab_size=8)) is LlamaConfig
 
 
+def test_the_recipe_stands_above_config_json(whole: Path, tmp_path: Path) -> None:
+    from llmctl_engine.errors import EngineError
+    from llmctl_engine.model import load_model
+
+    def load(**source: Any) -> Any:
+        return load_model(replace(small_config(tmp_path), model=ModelConfig(**source)), Words())
+
+    model = load(path=str(whole), family="baichuan-7b")
+    assert (model.config.has_alibi, model.config.has_norm_head) == (False, False)
+    assert type(model.lm_head) is torch.nn.Linear
+    model.save_pretrained(tmp_path / "saved")
+    again = load(path=str(tmp_path / "saved"))
+    assert (again.config.has_alibi, again.config.has_norm_head) == (False, False)
+    with pytest.raises(EngineError, match=r"is a baichuan, model\.family says yuan\. leave model\.family out"):
+        load(path=str(whole), family="yuan")
+    made = load(init={k: v for k, v in CONFIGS["baichuan-7b"].items() if k != "model_type"}, family="baichuan2")
+    assert (made.config.has_alibi, made.config.has_norm_head) == (False, True)
+
+
 TEXTS = [
     "Give three tips for staying healthy.",
     "保持健康的三个提示。",
