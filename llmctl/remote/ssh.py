@@ -116,7 +116,7 @@ class SshTransport:
         folders = sorted({str(PurePosixPath(name).parent) for name in files})
         try:
             self._sh("mkdir -p -- " + _words(folders))
-            self._upload({aside[name]: content for name, content in files.items()})
+            self._upload({aside[name]: content for name, content in files.items()}, private=not mode & 0o077)
             moves = " && ".join(f"mv -f -- {_words([aside[name], name])}" for name in files)
             temporary = _words(aside.values())
             self._sh(f"chmod {mode:o} -- {temporary} && {{ sync -- {temporary} 2>/dev/null || sync; }} && {moves}")
@@ -179,11 +179,13 @@ class SshTransport:
                 raise self._lost() from None
             return None
 
-    def _upload(self, files: Mapping[str, bytes | Path]) -> None:
+    def _upload(self, files: Mapping[str, bytes | Path], *, private: bool) -> None:
+        """`private`: what is secret is nobody else's to read from its first byte on."""
         sftp = self._sftp()
         if sftp is None:
+            mask = "umask 077; " if private else ""
             for name, content in files.items():
-                code, _, err = self._execute(f"cat > {shlex.quote(name)}", _pieces(content), 3600)
+                code, _, err = self._execute(f"{mask}cat > {shlex.quote(name)}", _pieces(content), 3600)
                 if code:
                     raise self._failed("writing a file", _meant(name), err.decode("utf-8", "replace").strip())
             return
@@ -191,6 +193,8 @@ class SshTransport:
         try:
             for name, content in files.items():
                 with sftp.open(name, "wb") as file:
+                    if private:
+                        file.chmod(0o600)
                     file.set_pipelined(True)
                     sent = 0
                     for piece in _pieces(content):

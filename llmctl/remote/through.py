@@ -10,11 +10,15 @@ from pathlib import Path
 from llmctl.recipe.hosts import Node
 from llmctl.remote.transport import CommandResult, Transport
 
+SESSIONS = 6
+"""Commands and copies at once over one connection; sshd refuses more than ten (MaxSessions)."""
+
 
 @dataclass
 class _Shared:
     transport: Transport
     users: int
+    sessions: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(SESSIONS))
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def leave(self) -> None:
@@ -35,15 +39,18 @@ class Through:
 
     def run(self, command: str, *, stdin: bytes = b"", timeout: float = 60.0) -> CommandResult:
         """Run `command` on the machine before the node."""
-        return self._shared.transport.run(command, stdin=stdin, timeout=timeout)
+        with self._shared.sessions:
+            return self._shared.transport.run(command, stdin=stdin, timeout=timeout)
 
     def put(self, files: Mapping[str, bytes | Path], *, mode: int = 0o644) -> None:
         """Write files there."""
-        self._shared.transport.put(files, mode=mode)
+        with self._shared.sessions:
+            self._shared.transport.put(files, mode=mode)
 
     def get(self, remote: str, local: Path) -> None:
         """Copy one file from there."""
-        self._shared.transport.get(remote, local)
+        with self._shared.sessions:
+            self._shared.transport.get(remote, local)
 
     def close(self) -> None:
         """Let go of the connection, which ends with the last node's."""

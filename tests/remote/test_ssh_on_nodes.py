@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from dataclasses import replace
@@ -13,7 +14,9 @@ from llmctl.errors import HostKeyError, NodeError
 from llmctl.recipe.hosts import Node
 from llmctl.remote import ssh
 from llmctl.remote.connect import connect, connect_all, open_target, resolve
+from llmctl.remote.fanout import fan_out
 from llmctl.remote.pdsh import run_pdsh
+from llmctl.remote.through import seats
 from tests.conftest import set_up
 from tests.lab import Lab
 
@@ -97,6 +100,35 @@ def test_files_go_there_and_back_whatever_their_names(at_lab: Lab, tmp_path: Pat
         assert listed == "0"
     finally:
         transport.close()
+
+
+def test_what_is_secret_is_nobody_elses_to_read_from_its_first_byte_on(at_lab: Lab, tmp_path: Path) -> None:
+    transport = connect(Node(name="node1"))
+    folder = f"{at_lab.nodes[0].workdir}/secret"
+    os.mkfifo(tmp_path / "pipe")
+    sending = threading.Thread(
+        target=lambda: transport.put({f"{folder}/env.sh": tmp_path / "pipe"}, mode=0o600), daemon=True
+    )
+    try:
+        sending.start()
+        with (tmp_path / "pipe").open("wb") as pipe:  # is there when the file is, and before anything is in it
+            assert transport.run(f"stat -c %a {folder}/.env.sh.*").stdout == "600\n"
+            pipe.write(b"TOKEN=1")
+        sending.join(30)
+        assert transport.run(f"stat -c %a {folder}/env.sh; cat {folder}/env.sh").stdout == "600\nTOKEN=1"
+    finally:
+        transport.close()
+
+
+def test_more_nodes_than_an_sshd_gives_sessions_share_a_connection(at_lab: Lab) -> None:
+    nodes = [Node(name=f"task{number}") for number in range(24)]
+    shared = seats(connect(Node(name="node1")), nodes)
+    try:
+        told = fan_out(nodes, lambda node: shared[node.name].run("sleep 1; hostname").stdout)
+        assert [(outcome.value, outcome.error) for outcome in told] == [("node1\n", None)] * len(nodes)
+    finally:
+        for each in shared.values():
+            each.close()
 
 
 def test_a_full_disk_is_told_and_leaves_nothing(fresh: Lab) -> None:
