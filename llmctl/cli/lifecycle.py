@@ -66,6 +66,9 @@ def cancel(
         typer.echo(f"{outcome.item}: {told}", err=outcome.error is not None)
     if any(outcome.error for outcome in outcomes):
         raise typer.Exit(5)
+    if folder.read_manifest()["state"] == "SUCCEEDED":
+        typer.echo(f"ended what {folder.run_id} had left on nodes that it lost; it has SUCCEEDED")
+        return
     typer.echo(f"cancelled {folder.run_id}; continue it with: llmctl run --resume {folder.run_id}")
 
 

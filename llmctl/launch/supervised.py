@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from llmctl.errors import LlmctlError, NodeError
+from llmctl.errors import NodeError
 from llmctl.quoting import sh_quote
 from llmctl.remote.fanout import Outcome, fan_out, let_end
 from llmctl.remote.transport import Transport
@@ -20,6 +20,9 @@ TAIL = 32 * 1024
 """Bytes of each file's end that tell how a run stands."""
 FULL = 200 * 1024
 """Bytes of one file's text after which there may be more; the supervisor gives at most 256 KiB at once."""
+
+ENDING = 60.0
+"""Seconds for a cancel besides its grace for the container and that for processes; a runtime that hangs is given 30."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +150,8 @@ def cancel(job: Job, transports: Mapping[str, Transport], grace: float) -> list[
     Processes that survive are a NodeError."""
 
     def one(node: str) -> int:
-        answer = call(transports[node], job, "cancel", job.run_dir, node, str(grace), job.run_id, timeout=grace + 45)
+        words = (job.run_dir, node, str(grace), job.run_id)
+        answer = call(transports[node], job, "cancel", *words, timeout=2 * grace + ENDING)
         if answer.get("container"):
             raise NodeError("its container cannot be ended", where=node, why=answer["container"])
         if answer["left"]:
@@ -168,8 +172,3 @@ def states(job: Job, transports: Mapping[str, Transport]) -> list[Outcome[str, N
         return poll(job, transports[node], {}, TAIL)
 
     return fan_out(job.nodes, one)
-
-
-def first_error(outcomes: Sequence[Outcome[Any, Any]]) -> LlmctlError | None:
-    """The first node's error, if any failed."""
-    return next((outcome.error for outcome in outcomes if outcome.error), None)

@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 
 from llmctl.cli.ending import tell_ending
+from llmctl.cli.lifecycle import cancel
 from llmctl.errors import NodeError
 from llmctl.launch.supervised import Job
 from llmctl.recipe.hosts import Node
+from llmctl.remote.fanout import Outcome
 from llmctl.resources import onnode_file
 from llmctl.run.acting import acting
 from llmctl.run.folder import RunFolder, write_json
@@ -64,3 +66,16 @@ def test_the_end_of_a_run_that_nobody_acts_for_is_noted_with_the_nodes_that_are_
     with pytest.raises(NodeError, match="lost its nodes") as told:
         tell_ending(folder, replace(ending, lost=()))
     assert f"llmctl status {folder.run_id}" in told.value.hint
+
+
+def test_what_a_run_that_succeeded_had_left_is_ended_and_nothing_is_said_of_continuing_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = RunFolder(tmp_path / "r-20261121-093000-kqzt")
+    folder.update_manifest(state=State.SUCCEEDED, leftover=[{"name": "node2"}])
+    monkeypatch.setattr("llmctl.workflows.lifecycle.end_leftover", lambda _folder: [Outcome("node2", value=2)])
+    cancel(str(folder.root), None)
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == "node2: 2 processes ended"
+    assert "has SUCCEEDED" in told[1]
+    assert "--resume" not in told[1]
