@@ -85,7 +85,7 @@ cluster:
   devices_per_node: "8"
   env: {"A B": 1}
 launch: {backend: pdsh}
-model: {path: m, init: {model_type: llama}, template: alpac}
+model: {path: m, init: {model_type: llama}, template: alpac, family: bert}
 data: {datasets: [], cutoff_len: 1.5}
 train:
   epoch: 3
@@ -107,6 +107,7 @@ deepspeed: {stage: 4}
         (6, "cluster.env: 'A B' is no name of an environment variable"),
         (7, "launch.launcher: pdsh is DeepSpeed's own multi-node path"),
         (8, "model: give exactly one of `path` and `init`"),
+        (8, "model.family: no family 'bert'; there are baichuan, "),
         (8, "model.template: no template 'alpac'; did you mean alpaca@0.9.5"),
         (9, "data.datasets: must not be empty"),
         (9, "data.cutoff_len: must be a whole number, not 1.5"),
@@ -117,7 +118,7 @@ deepspeed: {stage: 4}
         (16, "deepspeed.stage: must be 0, 1, 2 or 3, not 4"),
     ]:
         assert any(each.startswith(f"line {line}: {words}") for each in errors), (line, words, errors)
-    assert len(errors) == 17
+    assert len(errors) == 18
 
 
 @pytest.mark.parametrize(
