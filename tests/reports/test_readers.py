@@ -269,6 +269,10 @@ LINES = {
         "consumed_samples=2560.0, train_step_timing in s=1.5]",
         {"step": 4, "loss": 10.75, "seconds": 1.5},
     ),
+    "torchtune's progress bar": (
+        "1|25|Loss: 1.1875:   5%|▌  | 25/500 [00:40<12:30,  1.58s/it]",
+        {"step": 25, "loss": 1.1875},
+    ),
     "DeepSpeed's pipeline": (
         "steps: 10 loss: 2.3125 iter time (s): 0.500 samples/sec: 64.000",
         {"step": 10, "loss": 2.3125, "seconds": 0.5},
@@ -346,6 +350,34 @@ def test_tables_in_their_spellings(tmp_path: Path) -> None:
     for text, dropped in ((tabs, {}), (lines, {BROKEN: 1}), ("\ufeff" + tabs, {})):
         log = made(tmp_path, text)
         assert (points(log), log.dropped) == ([(1, 2.5), (2, 2.25)], dropped)
+
+
+@pytest.mark.parametrize(
+    "middle",
+    [
+        "loss:[{0}/9.125], per_step_time: 40ms, lr: [1.e-05], overflow cond: False, global_norm: [10.5]",
+        "loss: {0}, lm_loss: 2.250, aux_loss: 0.125, per_step_time: 40ms, lr: 1e-05, overflow cond: False",
+        "loss:[{0}/9.125], time:40.000 ms, lr:0.00001, overflow cond: False, loss_scale: 128.0",
+    ],
+    ids=["not sunk", "losses apart", "older"],
+)
+@pytest.mark.parametrize("first", [0, 1])
+def test_mindformers_in_its_spellings(tmp_path: Path, middle: str, first: int) -> None:
+    places = [(first, 9), (first, 10), (first + 1, 1)]
+    line = "INFO - {{ Epoch:[{1:3d}/  2], step:[{2:5d}/   10], " + middle + " }}"
+    log = made(tmp_path, "\n".join(line.format(3 - n / 8, *place) for n, place in enumerate(places)))
+    assert (log.format, points(log)) == ("MindFormers", [(9, 3.0), (10, 2.875), (11, 2.75)])
+    assert (column(log, "seconds"), column(log, "learning_rate")) == ([0.04] * 3, [1e-5] * 3)
+
+
+def test_rounded_steps_of_a_bar_are_none(tmp_path: Path) -> None:
+    bar = (
+        "Epoch 0: : 9%|▏ | 5/500 [00:10<12:00, reduced_train_loss={}, lr=2.73e-5, global_step={}, consumed_samples=2]\r"
+    )
+    places = ("0.000", "1.000", "39.00", "188.0", "2e+3", "1.23e+3", "12e+3")
+    log = made(tmp_path, "".join(bar.format(n / 4, place) * 2 for n, place in enumerate(places, 1)))
+    assert points(log) == [(0, 0.25), (1, 0.5), (39, 0.75), (188, 1.0)]
+    assert any("rounds its steps" in note for note in log.notes)
 
 
 def test_a_loss_of_zero_that_was_not_measured(tmp_path: Path) -> None:

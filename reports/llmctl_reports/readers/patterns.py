@@ -17,7 +17,7 @@ NUMBER = r"[-+]?(?:nan|inf|(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?|\.\d+)(?:[eE]
 @dataclass(frozen=True)
 class LinePattern:
     """Groups: step and loss, further columns by their name, milliseconds, total (steps of the run), epoch_number and
-    epoch_steps where the step begins anew in each epoch."""
+    epoch_steps where the step begins anew in each epoch; epochs are counted from 1, or from 0 where the first is 0."""
 
     name: str
     line: re.Pattern[str]
@@ -35,7 +35,7 @@ class LinePattern:
 
     def read(self, source: Source) -> RunLog:
         """All points."""
-        found, total = Gathering(), None
+        found, total, first_epoch = Gathering(), None, None
         for line in source.lines():
             match = self.line.search(line)
             if match is None:
@@ -43,8 +43,9 @@ class LinePattern:
             values = match.groupdict()
             step = int(values["step"])
             if "epoch_steps" in values:
-                each = int(values["epoch_steps"])
-                step, total = (int(values["epoch_number"]) - 1) * each + step, int(values["epochs"]) * each
+                each, epoch = int(values["epoch_steps"]), int(values["epoch_number"])
+                first_epoch = min(1, epoch) if first_epoch is None else first_epoch
+                step, total = (epoch - first_epoch) * each + step, int(values["epochs"]) * each
             elif values.get("total"):
                 total = int(values["total"])
             loss = number(values["loss"])
@@ -77,17 +78,19 @@ COUNTS_FROM_ZERO = "its steps are counted from 0"
 PATTERNS = (
     LinePattern(
         "torchtitan",
-        _compiled(r"\bstep:\s*<#step>\s+loss:\s*<loss>(?:\s+grad_norm:\s*<grad_norm>)?.*\btps:"),
+        _compiled(r"\bstep:\s*<#step>\s+loss:\s*<loss>(?:\s+grad_norm:\s*<grad_norm>)?.*\b[tw]ps:"),
     ),
     LinePattern(
         "torchtune",
         _compiled(r"\bStep <#step> \|(?=.*\bloss:<loss>)(?=.*?\blr:<learning_rate>|)(?=.*?\bgrad_norm:<grad_norm>|)"),
     ),
+    LinePattern("torchtune's progress bar", _compiled(r"\b\d+\|<#step>\|Loss: <loss>(?=:)")),
     LinePattern(
         "MindFormers",
         _compiled(
             r"Epoch:\[\s*<#epoch_number>/\s*<#epochs>\], step:\[\s*<#step>/\s*<#epoch_steps>\],"
-            r" loss: <loss>, per_step_time: (?P<milliseconds>\d+)ms, lr: <learning_rate>"
+            r" loss: ?\[?<loss>(?:/[^\],]*\])?,(?: \w+_loss: [^,]*,)*"
+            r" (?:per_step_)?time: ?(?P<milliseconds>[\d.]+) ?ms(?:, lr: ?\[?<learning_rate>)?"
             r"(?:.*?\bglobal_norm:? ?\[(?P<grad_norm>[\d.]+)\])?"
         ),
         zero_is_no_loss=True,
@@ -103,10 +106,10 @@ PATTERNS = (
     LinePattern(
         "NeMo's progress bar",
         _compiled(
-            r"\breduced_train_loss=<loss>, global_step=<#step>(?:\.0*)?\b"
+            r"\breduced_train_loss=<loss>,[^\]\r\n]*?\bglobal_step=<#step>(?:\.0*)?(?=[,\]])"
             r"(?:[^\]\r\n]*\btrain_step_timing in s=<seconds>)?"
         ),
-        notes=(COUNTS_FROM_ZERO,),
+        notes=(COUNTS_FROM_ZERO, "from 1000 on this bar rounds its steps: those lines are left out"),
     ),
     LinePattern(
         "DeepSpeed's pipeline",
