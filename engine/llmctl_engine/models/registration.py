@@ -21,6 +21,8 @@ class LlamaFolder:
     """Reads a config.json that says `llama`. Yuan's own training code writes that too; the architecture tells."""
 
     model_type = "llama"
+    # Code that a folder brings stands above transformers' own where the recipe trusts it, but not above others'.
+    __module__ = LlamaConfig.__module__
 
     def __new__(cls, **values: Any) -> Any:
         """The config that the values describe."""
