@@ -74,6 +74,8 @@ class _Known:
     nodes: Mapping[str, frozenset[str]]
     """Of each run that has not ended as far as was heard."""
     ended: frozenset[str]
+    queued: frozenset[str]
+    """Runs of Slurm that have not ended: between two starts they have no process anywhere."""
 
 
 @dataclass
@@ -160,6 +162,8 @@ class Cleaning:
         """Empty for a run that is over everywhere."""
         if run_id in living:
             return f"it is running: llmctl cancel {run_id}"
+        if run_id in self.known.queued:
+            return f"Slurm may start it again: llmctl status {run_id}"
         unasked = sorted(self.known.nodes.get(run_id, frozenset()) - answered)
         return f"{', '.join(unasked)} did not say whether it is over there" if unasked else ""
 
@@ -214,7 +218,7 @@ def _known() -> _Known:
     """From the index of runs and their manifests."""
     workdirs: dict[str, dict[str, None]] = {}
     unended: dict[str, frozenset[str]] = {}
-    ended: set[str] = set()
+    ended, queued = set[str](), set[str]()
     for entry in entries():
         manifest = _manifest(entry.folder)
         if manifest is None or manifest["backend"] == "local":
@@ -224,10 +228,12 @@ def _known() -> _Known:
             workdirs.setdefault(name, {})[str(PurePosixPath(manifest["job"]["run_dir"]).parent.parent)] = None
         if State(manifest["state"]) not in ENDED:
             unended[entry.run_id] = frozenset(names)
+            if manifest["backend"] == "slurm":
+                queued.add(entry.run_id)
         else:
             ended.add(entry.run_id)
     paths = {name: tuple(found) for name, found in workdirs.items()}
-    return _Known(workdirs=paths, nodes=unended, ended=frozenset(ended))
+    return _Known(workdirs=paths, nodes=unended, ended=frozenset(ended), queued=frozenset(queued))
 
 
 def _manifest(folder: RunFolder) -> dict[str, Any] | None:

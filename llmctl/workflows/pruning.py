@@ -134,6 +134,10 @@ class Pruning:
             return replace(candidate, stays=f"it is {state}")
         if not self.request.checkpoints and _has_weights(entry.folder.output):
             return replace(candidate, stays="its folder holds weights; --checkpoints removes them too")
+        if self.request.nodes and (shared := _shared_folder(entry)):
+            return replace(
+                candidate, stays=f"Slurm ran it on a shared disk; without --nodes its record goes, not {shared}"
+            )
         sizes = self._on_nodes(entry, "du -sk . | cut -f1")
         return replace(candidate, on_nodes={node: 1024 * int(told or 0) for node, told in sizes.items()})
 
@@ -173,7 +177,8 @@ class Pruning:
         # A grep of one word ends soon; what it cannot read is another user's.
         command = (
             f"if grep -qazs -e {pattern} /proc/[0-9]*/environ; then echo runs; exit 9; fi; "
-            f"cd {sh_quote(run_dir)} 2>/dev/null || exit 0; {script}"
+            f"cd {sh_quote(run_dir)} 2>/dev/null || {{ LC_ALL=C ls -d {sh_quote(run_dir)} 2>&1 >/dev/null | "
+            f"grep -q 'No such file' && exit 0; cd {sh_quote(run_dir)} || exit 1; }}; {script}"
         )
 
         def one(place: tuple[Node, Any, Any]) -> str:
@@ -195,11 +200,17 @@ class Pruning:
 
 
 def _places(entry: IndexEntry) -> list[tuple[Node, Any, Any]]:
-    """Every node of a run with the login of its recipe; none for a run on this machine alone."""
+    """Every node of a run with the login of its recipe; none for a run on this machine alone, or of Slurm."""
     _, nodes, manifest = read_job(entry.folder)
-    if manifest["backend"] == "local":
+    if manifest["backend"] in ("local", "slurm"):
         return []
     return [(node, manifest["login"]["user"], manifest["login"]["port"]) for node in nodes]
+
+
+def _shared_folder(entry: IndexEntry) -> str | None:
+    """Where Slurm's nodes have a run's files; None for a run of another backend."""
+    job, _, manifest = read_job(entry.folder)
+    return job.run_dir if manifest["backend"] == "slurm" else None
 
 
 def _state(entry: IndexEntry) -> State:

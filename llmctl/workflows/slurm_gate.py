@@ -54,9 +54,14 @@ def allocated(
     login = transports[planned.nodes[0].name]
     options = " ".join(map(sh_quote, [*allocation(planned.plan), "--ntasks-per-node=1"]))
     name = sh_quote(f"{planned.plan.run_id}-check")
-    made = login.run(
-        f"salloc --no-shell --immediate={AT_ONCE} --time={MINUTES} --job-name={name} {options}", timeout=AT_ONCE + 60
-    )
+    try:
+        made = login.run(
+            f"salloc --no-shell --immediate={AT_ONCE} --time={MINUTES} --job-name={name} {options}",
+            timeout=AT_ONCE + 60,
+        )
+    except BaseException:  # broken off, or too slow: what Slurm gave meanwhile would be held for all of its time
+        login.run(f"scancel --name={name}")
+        raise
     told = made.stdout + made.stderr
     number = next((word for line in told.splitlines() if "Granted" in line for word in line.split()[-1:]), "")
     if not (made.ok and number.isdigit()):

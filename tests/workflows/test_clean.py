@@ -127,6 +127,12 @@ def test_a_run_whose_other_node_was_not_asked_is_left_alone(pair: Lab, tmp_path:
     told = json.loads(llmctl("nodes", "clean", "node2", "--yes", "--json", env=pair.env, code=0).stdout)
     assert told["nodes"][0]["found"]["kept"] == {over.run.name: "node1 did not say whether it is over there"}
     assert lives(pair, pair.nodes[1], pid)
+    record = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps(record | {"backend": "slurm"}))
+    assert clean(pair, "--yes")["node2"]["found"]["kept"] == {
+        over.run.name: f"Slurm may start it again: llmctl status {over.run.name}"
+    }
+    manifest.write_text(json.dumps(record))
     assert clean(pair, "--yes")["node2"]["done"]["ended"] == 1
 
 

@@ -121,6 +121,15 @@ def test_weights_stay_unless_they_are_asked_for(runs: Path, name: str) -> None:
     assert not folder.root.exists()
 
 
+def test_folders_of_slurm_are_not_reached_over_ssh(runs: Path) -> None:
+    folder = made(runs, 1, State.SUCCEEDED)
+    folder.manifest.write_text(json.dumps(folder.read_manifest() | {"backend": "slurm"}))
+    (told,) = json.loads(llmctl("runs", "prune", "--keep", "0", "--nodes", "--yes", "--json", code=0).stdout)
+    assert (told["removed"], told["error"]) == (False, None)
+    assert "Slurm ran it on a shared disk" in told["stays"]
+    assert folder.root.exists()
+
+
 def test_each_run_has_its_own_outcome(runs: Path) -> None:
     kept, broken, gone = made(runs, 1, State.FAILED), made(runs, 2, State.LOST), made(runs, 3, State.CANCELLED)
     broken.manifest.write_text("{")
