@@ -29,17 +29,17 @@ def keeper(job: LocalJob) -> int:
 
 
 def test_attach_tells_what_happened_follows_to_the_end_and_gives_the_outcome(local_job: MakeJob) -> None:
-    job = local_job(steps=40)
+    job = local_job(steps=200)
     job.tell("run", job.recipe, "--detach")
     until("ten steps", lambda: job.step >= 10)
     told = job.tell("attach", job.run.name[:5])
-    lines = re.findall(r"step (\d+)/40 ", told.stdout)
-    assert lines[-1] == "40"
-    assert "[localhost rank0] step 2/40" not in told.stdout
+    lines = re.findall(r"step (\d+)/200 ", told.stdout)
+    assert lines[-1] == "200"
+    assert "[localhost rank0] step 2/200" not in told.stdout
     assert "so far" in told.stderr
-    assert f"SUCCEEDED: {job.run.name}, 40 steps" in told.stdout
+    assert f"SUCCEEDED: {job.run.name}, 200 steps" in told.stdout
     at_once = job.tell("attach", job.run)
-    assert f"SUCCEEDED: {job.run.name}, 40 steps, last loss 2.8571" in at_once.stdout
+    assert f"SUCCEEDED: {job.run.name}, 200 steps, last loss 1.3333" in at_once.stdout
     assert "rank0" not in at_once.stdout
 
 
