@@ -17,6 +17,7 @@ from llmctl_reports.values import RunLog
 
 from tests.reports.event_files import event_file
 
+DIGITS = re.compile(r"\d+")
 NUMBER = re.compile(r"[-+]?(?:\d[\d,_]*(?:\.[\d_]*)?|\.\d[\d_]*)(?:[eE][-+]?\d[\d_]*)?")
 
 
@@ -55,7 +56,7 @@ def hold(log: RunLog, data: bytes) -> None:
         assert set(points.loss.tolist()) <= _binary(data)
         return
     text = data.decode("utf-8", errors="replace")
-    assert points.step.size <= len(NUMBER.findall(text))
+    assert points.step.size <= len(DIGITS.findall(text))
     told = {value for each in NUMBER.finditer(text) if (value := _value(each[0])) is not None}
     missing = {loss for loss in points.loss.tolist() if loss not in told}
     assert missing <= _parts(text, missing), f"{missing - told} is not in the text"
