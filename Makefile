@@ -5,6 +5,7 @@ TORCH_INDEX ?=
 JOBS ?= 2
 # Faults mostly wait, each in a lab of its own.
 FAULT_JOBS ?= 6
+WAITING := tests/faults tests/workflows/test_restarting.py
 ROW ?= *
 N ?= 20
 MINUTES ?= 60
@@ -37,8 +38,8 @@ demo: $(VENV)/.installed
 
 test: lint
 	rm -f .coverage .coverage.*
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --ignore tests/faults -n $(JOBS) --dist loadfile --cov --cov-report=
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults -n $(FAULT_JOBS) --dist loadgroup --cov --cov-append --cov-report=
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(WAITING:%=--ignore %) -n $(JOBS) --dist loadfile --cov --cov-report=
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(WAITING) -n $(FAULT_JOBS) --dist loadgroup --cov --cov-append --cov-report=
 	$(BIN)/coverage report --skip-covered
 
 soak: $(VENV)/.installed-test
