@@ -669,8 +669,11 @@ def poll(run_dir, node, offsets, tail, device=None, elsewhere=False):
     """The node's state, and what its files hold behind the given offsets, whole lines only, bounded. `elsewhere`: this
     is another machine, which cannot see whether the supervisor lives."""
     state = read_json(state_path(run_dir, node))
+    gone = bool(state) and state["state"] == "RUNNING" and not elsewhere and not alive(state)
+    if gone:
+        state = read_json(state_path(run_dir, node)) or state  # it may have ended between the two looks
     if state and state["state"] == "RUNNING":
-        if not elsewhere and not alive(state):
+        if gone:
             state["state"] = "LOST"
         beat = read_json(state_path(run_dir, node, ".beat.json")) or {}
         state.update(beat)

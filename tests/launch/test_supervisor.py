@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from llmctl_engine.checkpoint import ASIDE
 
 from llmctl.launch import supervised
@@ -18,6 +20,7 @@ from llmctl.launch.backends import BACKENDS
 from llmctl.launch.supervised import Job
 from llmctl.recipe.hosts import Node
 from llmctl.remote.local import LocalTransport
+from llmctl.resources import onnode_file
 from llmctl.run.states import State
 from tests.launch.supervising import HERE, ended, start, until
 
@@ -68,7 +71,7 @@ def test_what_ignores_sigterm_is_killed(make_job: Callable[..., Job]) -> None:
 
 
 def test_a_checkpoint_that_was_cut_short_goes_with_the_cancel(make_job: Callable[..., Job]) -> None:
-    job = make_job("cut", "sleep 300\n")
+    job = make_job("sleep 300")
     start(job)
     for name in (ASIDE, "checkpoint-5"):
         (Path(job.run_dir) / "output" / name / "deep").mkdir(parents=True)
@@ -84,6 +87,24 @@ def test_a_supervisor_that_was_killed_is_lost(make_job: Callable[..., Job]) -> N
     os.kill(state["supervisor"]["pid"], 9)
     assert until(job, ended).state is State.LOST
     supervised.cancel(job, {"here": HERE}, 2)
+
+
+def test_an_end_between_two_looks_is_no_loss(make_job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch) -> None:
+    job = make_job("exit 3")
+    start(job)
+    assert until(job, ended).state is State.FAILED
+    path = Path(job.run_dir) / "state" / "here.json"
+    over = path.read_text()
+    path.write_text(json.dumps({**json.loads(over), "state": "RUNNING"}))
+    program = runpy.run_path(str(onnode_file("supervisor.py")))
+
+    def alive(_state: object) -> bool:
+        path.write_text(over)
+        return False
+
+    monkeypatch.setitem(program["poll"].__globals__, "alive", alive)
+    told = program["poll"](job.run_dir, "here", {}, None)
+    assert (told["state"]["state"], told["state"]["exit_code"]) == ("FAILED", 3)
 
 
 def test_logs_come_in_whole_lines_behind_the_offsets(make_job: Callable[..., Job]) -> None:
