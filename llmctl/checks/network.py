@@ -68,7 +68,10 @@ def _own_names(values: Values, names: Sequence[str]) -> list[Finding]:
     }
     if not wrong:
         return []
-    said = ", ".join(f"{value_of(values, 'network.hostname', name) or name} is {ip}" for name, ip in wrong.items())
+    hosts: dict[str, list[str]] = {}
+    for name, ip in wrong.items():
+        hosts.setdefault(ip, []).append(value_of(values, "network.hostname", name) or name)
+    said = ", ".join(f"{fold(here)} is {ip}" for ip, here in hosts.items())
     return [
         Finding(
             code="network.own_name.wrong",

@@ -36,20 +36,25 @@ def show_remarks(findings: Sequence[Finding]) -> None:
 
 
 def show_facts(facts: Sequence[Fact]) -> None:
-    """Print a table: each value of a fact with the nodes that have it."""
+    """Print a table: each value of a fact with the nodes that have it; of a fact with many values the first ones."""
     from llmctl.checks.folding import fold
     from llmctl.cli.console import table
 
-    groups: dict[tuple[str, str], list[str]] = {}
+    values: dict[str, dict[str, list[str]]] = {}
     for fact in facts:
-        groups.setdefault((fact.name, _whole(fact)), []).append(fact.node)
-    values: dict[str, int] = {}
-    for name, _ in groups:
-        values[name] = values.get(name, 0) + 1
-    ordered = sorted(groups.items(), key=lambda item: list(values).index(item[0][0]))
-    table(["fact", "nodes", "value"], [[name, fold(nodes), _cell(whole)] for (name, whole), nodes in ordered])
+        values.setdefault(fact.name, {}).setdefault(_whole(fact), []).append(fact.node)
+    rows = []
+    for name, groups in values.items():
+        told = list(groups.items())
+        shown = told if len(told) <= ROWS else told[: ROWS - 1]
+        rows += [[name, fold(nodes), _cell(whole)] for whole, nodes in shown]
+        if rest := [node for _, nodes in told[len(shown) :] for node in nodes]:
+            rows.append([name, fold(rest), f"... {len(told) - len(shown)} more values with --json"])
+    table(["fact", "nodes", "value"], rows)
 
 
+ROWS = 16
+"""Values of one fact that the table shows; --json has all."""
 MOST = 4000
 """Characters of one value that the table shows; --json has all."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 
@@ -119,6 +120,15 @@ def test_values_are_shown_whole_and_equal_only_where_they_are(capsys: pytest.Cap
     assert "node[1-2]" in shown
     assert "node3" in shown
     assert "package29 2.0" in shown
+
+
+def test_a_fact_that_differs_everywhere_does_not_fill_the_screen(capsys: pytest.CaptureFixture[str]) -> None:
+    facts = [Fact(name=name, node=f"node{n}", value=f"{name}-{n}") for n in range(1, 17) for name in ("few", "many")]
+    show_facts([*facts, Fact(name="many", node="node17", value="many-17")])
+    shown = capsys.readouterr().out
+    assert [value for n in range(1, 17) if (value := f"few-{n}") not in shown] == []
+    assert [n for n in range(1, 18) if f"many-{n} " in shown] == list(range(1, 16))
+    assert re.search(r"many +node\[16-17\] +\.\.\. 2 more values with --json", shown)
 
 
 def test_remarks_are_counted_only_where_they_are_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
