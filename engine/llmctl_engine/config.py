@@ -31,6 +31,8 @@ class DataConfig:
     """Folder on the node that holds the datasets and, if any, `dataset_info.json`."""
     datasets: tuple[str, ...]
     cutoff_len: int = 1024
+    packing: str = "none"
+    """How samples share rows of `cutoff_len`."""
     max_samples: int | None = None
     """The first rows taken of each dataset."""
     broken_rows: str = "stop"

@@ -248,6 +248,8 @@ class Data(Section):
     dir: str = "data"
     datasets: tuple[str, ...] = Field(min_length=1, strict=False)
     cutoff_len: int = Field(default=1024, ge=8)
+    packing: Literal["none"] = "none"
+    """How samples share rows of `cutoff_len`."""
     max_samples: int | None = Field(default=None, ge=1)
     broken_rows: Literal["stop", "skip"] = "stop"
     """What becomes of rows that cannot be trained on; they are counted and told either way."""

@@ -67,6 +67,7 @@ def engine_config(plan: Plan) -> EngineConfig:
             dir=paths.data_dir,
             datasets=recipe.data.datasets,
             cutoff_len=recipe.data.cutoff_len,
+            packing=recipe.data.packing,
             max_samples=recipe.data.max_samples,
             broken_rows=recipe.data.broken_rows,
             loss_on=recipe.data.loss_on,

@@ -228,7 +228,7 @@ name: sized
 cluster: {{device: cpu}}
 launch: {{backend: local, launcher: {launcher}}}
 model: {{init: {model}}}
-data: {{datasets: [rows], cutoff_len: 32}}
+data: {{datasets: [rows], cutoff_len: 32, packing: none}}
 train: {{max_steps: 1, save_steps: 1, method: {method}, precision: {precision}}}
 {deepspeed}
 """

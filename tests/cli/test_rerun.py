@@ -64,7 +64,7 @@ def test_the_engine_repeats_its_losses_bit_by_bit(tmp_path: Path, run_llmctl: Ru
         "cluster": {"device": "cpu"},
         "launch": {"backend": "local"},
         "model": {"init": INIT},
-        "data": {"datasets": ["numbers"], "cutoff_len": 64},
+        "data": {"datasets": ["numbers"], "cutoff_len": 64, "packing": "none"},
         "train": {"epochs": 1, "micro_batch": 2, "learning_rate": 1e-3},
         "report": {"profile": "exact"},
     }

@@ -55,7 +55,7 @@ def small_config(tmp_path: Path, **train: Any) -> EngineConfig:
         device="cpu",
         output_dir=str(tmp_path / "output"),
         model=ModelConfig(init=INIT),
-        data=DataConfig(dir=str(data), datasets=("numbers",), cutoff_len=64),
+        data=DataConfig(dir=str(data), datasets=("numbers",), cutoff_len=64, packing="none"),
         train=TrainSettings(**settings),
     )
 

@@ -30,7 +30,7 @@ def config(folder: Path, rows: list[Any], *, stage: str = "sft", **data: Any) ->
         device="cpu",
         output_dir="out",
         model=ModelConfig(template="xverse@0.2.0"),
-        data=DataConfig(dir=str(folder), datasets=("d",), **{"cutoff_len": 160, **data}),
+        data=DataConfig(dir=str(folder), datasets=("d",), **{"cutoff_len": 160, "packing": "none", **data}),
         train=TrainSettings(stage=stage),
     )
 

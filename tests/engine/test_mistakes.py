@@ -78,7 +78,7 @@ def test_broken_rows_stop_the_run_or_are_counted(tmp_path: Path) -> None:
     from llmctl_engine.tokenizer import load_tokenizer
 
     data = write_data(tmp_path / "d", [{"instruction": "Q", "output": "A"}, {"instruction": "Q"}])
-    config = replace(small_config(tmp_path), data=DataConfig(dir=str(data), datasets=("numbers",)))
+    config = replace(small_config(tmp_path), data=DataConfig(dir=str(data), datasets=("numbers",), packing="none"))
     with pytest.raises(EngineError, match=r"numbers: 1 row with no output \(2\)\. mend them, or set data.broken_rows"):
         read_rows(config)
     config = replace(config, data=replace(config.data, broken_rows="skip"))

@@ -50,6 +50,7 @@ def test_losses_are_those_of_llama_factory(case: str, tmp_path: Path) -> None:
             dir=str(SHARED / "samples/data"),
             datasets=(values["dataset"],),
             cutoff_len=values.get("cutoff_len", 512),
+            packing="none",
             max_samples=240,
         ),
         train=TrainSettings(

@@ -31,7 +31,7 @@ def write_recipe(folder: Path, lab: Lab, *, name: str = "job", **sections: Any) 
         },
         "launch": {"backend": "ssh", "launcher": "torchrun"},
         "model": {"init": dict(INIT)},
-        "data": {"datasets": ["numbers"], "cutoff_len": 64},
+        "data": {"datasets": ["numbers"], "cutoff_len": 64, "packing": "none"},
         "train": {"epochs": 2, "micro_batch": 2, "learning_rate": 1e-3},
     }
     for key, value in sections.items():

@@ -232,7 +232,7 @@ def test_a_real_run_is_packed_without_what_it_knew(tmp_path: Path, env: dict[str
         },
         "launch": {"backend": "local"},
         "model": {"init": dict(INIT)},
-        "data": {"dir": "data", "datasets": ["numbers"], "cutoff_len": 64},
+        "data": {"dir": "data", "datasets": ["numbers"], "cutoff_len": 64, "packing": "none"},
         "train": {"max_steps": 2},
     }
     (tmp_path / "real.yaml").write_text(json.dumps(recipe))

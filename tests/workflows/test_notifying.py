@@ -86,7 +86,7 @@ def test_a_run_notifies_once_with_its_own_name(tmp_path: Path, sets: tuple[str, 
     text = {
         "name": "job", "cluster": {"device": "cpu"}, "model": {"init": dict(INIT)},
         "launch": {"backend": "local", "notify": "echo $LLMCTL_NOTIFY_EVENT $LLMCTL_NOTIFY_STATE >> ../heard; false"},
-        "data": {"datasets": ["numbers"], "cutoff_len": 64}, "train": {"max_steps": 2},
+        "data": {"datasets": ["numbers"], "cutoff_len": 64, "packing": "none"}, "train": {"max_steps": 2},
     }  # fmt: skip
     recipe.write_text(json.dumps(text), encoding="utf-8")
     words = [word for each in sets for word in ("--set", each)]
