@@ -55,11 +55,14 @@ def main() -> None:
         return answer(transport.run(command, stdin=stdin, timeout=90).stdout) is not None
 
     try:
-        told = sum(outcome.value is True for outcome in fan_out(opened, ask))
+        asked = fan_out(opened, ask)
     finally:
         for transport in opened:
             transport.close()
-    sys.stdout.write(f"{MARKS[1]}\n" * told)
+    for outcome in (*outcomes, *asked):
+        if outcome.error is not None:
+            sys.stderr.write(f"{outcome.error}\n")
+    sys.stdout.write(f"{MARKS[1]}\n" * sum(outcome.value is True for outcome in asked))
 
 
 if __name__ == "__main__":
