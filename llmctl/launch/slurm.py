@@ -11,12 +11,16 @@ from llmctl.errors import NodeError
 from llmctl.launch.slurm_state import SlurmJob, is_fresh, judge, read_jobcomp, read_sacct, read_scontrol
 from llmctl.launch.supervised import TAIL, Job, NodeReport, call, poll
 from llmctl.quoting import sh_quote
-from llmctl.remote.fanout import Outcome, fan_out
+from llmctl.remote.fanout import Outcome, fan_out, let_end
 from llmctl.remote.transport import Transport
 from llmctl.run.states import State
 
 NUMBER = "slurm.job"
 """The file of the run folder that holds the number of its newest job."""
+BEGUN = f"{NUMBER}.new"
+"""The same while the job is handed to Slurm, and for good where that was broken off."""
+SUBMITTING = 300.0
+"""Seconds for handing a job to Slurm; a controller with much to do makes sbatch try again for two minutes."""
 SETTLING = 3.0
 """Seconds after which an end of a job is believed."""
 ENDING = 60.0
@@ -36,7 +40,7 @@ class SlurmBackend:
         first = job.nodes[0]
 
         def one(node: str) -> int:
-            done = transports[node].run(f"cd {sh_quote(job.run_dir)} && sh submit.sh")
+            done = transports[node].run(f"cd {sh_quote(job.run_dir)} && sh submit.sh", timeout=SUBMITTING)
             number = done.stdout.strip().partition(";")[0]
             if not done.ok or not number.isdigit():
                 raise NodeError(
@@ -47,7 +51,7 @@ class SlurmBackend:
                 )
             return int(number)
 
-        (outcome,) = fan_out([first], one)
+        (outcome,) = fan_out([first], one, stop=let_end)
         return [Outcome(node, value=outcome.value, error=outcome.error) for node in job.nodes]
 
     def status(self, job: Job, transports: Mapping[str, Transport]) -> list[Outcome[str, NodeReport]]:
@@ -65,18 +69,23 @@ class SlurmBackend:
         return self._told(job, transport, offsets, None)
 
     def cancel(self, job: Job, transports: Mapping[str, Transport], grace: float) -> list[Outcome[str, int]]:
-        """End the run's job and no other; each outcome is how many processes its supervisor ended. A node that does not
-        tell that nothing is left is a NodeError."""
+        """End the run's job and no other, also one whose number nobody was told; each outcome is how many processes
+        its supervisor ended. A node that does not tell that nothing is left is a NodeError."""
         reached = [node for node in job.nodes if node in transports]
         if not reached:
             return []
         login = transports[reached[0]]
         number = _number(job, login)
-        if number is None:
+        try:
+            numbers = sorted({*([] if number is None else [number]), *_unnoted(job, login)})
+        except NodeError as error:
+            return [Outcome(node, error=error) for node in reached]
+        if not numbers:
             return [Outcome(node, value=0) for node in reached]
         before = fan_out(reached, lambda node: _noted(job, transports[node]).report.state)  # a slow disk delays no end
         ran = {each.item for each in before if each.value is State.RUNNING}
-        _end(job, number, login, grace)
+        for each in numbers:
+            _end(job, each, login, grace)
 
         def one(node: str) -> int:
             after = _noted(job, transports[node])
@@ -84,7 +93,7 @@ class SlurmBackend:
                 raise NodeError(
                     "it did not tell that nothing of the run is left",
                     where=node,
-                    why=f"its supervisor wrote down no end before Slurm's job {number} ended",
+                    why=f"its supervisor wrote down no end before Slurm's job {numbers[-1]} ended",
                     hint=f"Slurm ends what is left of a job when the node is back: scontrol show node {node}",
                 )
             if after.left:
@@ -156,6 +165,24 @@ def _number(job: Job, login: Transport) -> int | None:
     """The number of the run's newest job; None where none was submitted."""
     told = login.run(f"cat {sh_quote(f'{job.run_dir}/{NUMBER}')} 2>/dev/null").stdout.strip().partition(";")[0]
     return int(told) if told.isdigit() else None
+
+
+def _unnoted(job: Job, login: Transport) -> list[int]:
+    """The numbers of the run's jobs in Slurm's queue, where handing one to it was broken off before its number was
+    written down: Slurm may have taken it all the same. Raises NodeError when Slurm does not answer."""
+    begun = sh_quote(f"{job.run_dir}/{BEGUN}")
+    asked = login.run(
+        f'test ! -e {begun} || squeue --noheader --user="$(id -u)" --name={sh_quote(job.run_id)} --format=%A'
+    )
+    if not asked.ok:
+        why = (asked.stderr.strip().splitlines() or [f"exit code {asked.code}"])[-1]
+        raise NodeError(
+            "Slurm does not tell whether it took the job",
+            where=login.node.name,
+            why=why,
+            hint=f"scancel --name={job.run_id}, when scontrol ping succeeds",
+        )
+    return [int(word) for word in asked.stdout.split()]
 
 
 def _end(job: Job, number: int, login: Transport, grace: float) -> None:

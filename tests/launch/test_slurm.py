@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -186,3 +188,25 @@ def test_a_job_in_the_queue_is_pending_and_can_be_cancelled(site: Site, tmp_path
         assert {each.state for each in run.look().values()} == {State.CANCELLED}
     finally:
         finish(holder)
+
+
+@pytest.mark.lab
+def test_a_job_that_slurm_took_without_telling_its_number_is_cancelled(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = submit(site, "slurm", "exec sleep 300", tmp_path, **asked("cpu", 1))
+    finish(run)
+    broken = tmp_path / "bin" / "sbatch"
+    broken.parent.mkdir()
+    broken.write_text(f'#!/bin/sh\n{shutil.which("sbatch")} "$@" >/dev/null && kill -KILL $$\n', encoding="utf-8")
+    broken.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{broken.parent}:{os.environ['PATH']}")
+    assert all(each.error for each in run.backend.submit(run.job, run.transports))
+    queued = ("squeue", "-h", f"--name={run.job.run_id}")
+    assert site.slurm.ask(*queued)
+    assert [each.error for each in run.backend.cancel(run.job, run.transports, GRACE)] == [None, None]
+    assert site.slurm.ask(*queued) == ""
+    assert site.pids(run.job.run_id) == []
+    monkeypatch.setenv("SLURM_CONF", "/nowhere")
+    told = run.backend.cancel(run.job, run.transports, GRACE)
+    assert all("whether it took the job" in str(each.error) for each in told)
