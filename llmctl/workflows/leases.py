@@ -79,8 +79,9 @@ def wanted(plan: Plan) -> dict[str, tuple[int, ...]]:
 
 @contextmanager
 def held(plan: Plan, transports: Mapping[str, Transport], step: Callable[[str], None]) -> Iterator[None]:
-    """Hold the run's devices while it starts; when that ends well, its supervisors hold them. Raises Busy, or waits
-    with `launch.when_busy: wait`; ManyNodeErrors when a node cannot keep leases. Nothing is left after an error."""
+    """Hold the run's devices while it starts; when that ends well, its supervisors hold them, and where they cannot is
+    told. Raises Busy, or waits with `launch.when_busy: wait`; ManyNodeErrors when a node cannot keep leases. Nothing is
+    left after an error."""
     devices = wanted(plan)
     if not devices:
         yield
@@ -91,7 +92,9 @@ def held(plan: Plan, transports: Mapping[str, Transport], step: Callable[[str], 
     try:
         renewer.start()
         yield
-        _everywhere("adopt", plan.run_id, plan.python, transports, run_dir=plan.paths.run_dir)
+        for adopted in _everywhere("adopt", plan.run_id, plan.python, transports, run_dir=plan.paths.run_dir):
+            if adopted.error is not None:
+                step(f"{adopted.error}\nthe run has started; to other users its devices there may soon look free")
     except BaseException:
         over.set()
         release(plan.run_id, plan.python, transports)

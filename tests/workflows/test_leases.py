@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from llmctl.recipe.hosts import Node
+from llmctl.remote.local import LocalTransport
+from llmctl.workflows import leases as leasing
+from llmctl.workflows.render import draft
 from tests.conftest import llmctl
 from tests.faults.conftest import make_lab
 from tests.faults.harness import Drill, until
@@ -17,6 +21,13 @@ pytestmark = pytest.mark.lab
 
 REFUSE = {"launch": {"when_busy": "refuse"}}
 WAIT = {"launch": {"when_busy": "wait"}}
+RECIPE = """\
+name: here
+cluster: {device: cpu}
+launch: {backend: local, when_busy: refuse}
+model: {init: {model_type: llama, vocab_size: 600}}
+data: {dir: ., datasets: [rows]}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -109,3 +120,21 @@ def test_a_failed_start_gives_the_devices_back(pair: Lab, tmp_path: Path) -> Non
     broken.start()
     assert ended(broken) == 3, broken.text
     assert leases(pair) == []
+
+
+def test_a_node_that_cannot_keep_a_lease_for_the_supervisor_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, recipe = tmp_path / "leases", tmp_path / "recipe.yaml"
+    monkeypatch.setattr(leasing, "FOLDER", str(folder))
+    (tmp_path / "rows.json").write_text('[{"instruction": "a", "input": "", "output": "b"}]', encoding="utf-8")
+    recipe.write_text(RECIPE, encoding="utf-8")
+    plan = draft(recipe).plan
+    name = plan.nodes[0].name
+    told: list[str] = []
+    with leasing.held(plan, {name: LocalTransport(Node(name=name))}, told.append):
+        folder.chmod(0o755)
+    (line,) = told
+    assert line.startswith(f"{name}: the leases of its devices cannot be kept")
+    assert "has mode 755, not 1777" in line
+    assert "the run has started" in line
