@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,11 +65,18 @@ class RunFolder:
 
     def update_manifest(self, **values: Any) -> None:
         """Set keys of the run's record; made if it is not there. Several processes may do so at once."""
+        self.change_manifest(lambda _old: values)
+
+    def change_manifest(self, change: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
+        """As `update_manifest` with the keys that `change` makes of the record as it is, which nobody else changes
+        meanwhile; the new record."""
         self.root.mkdir(parents=True, exist_ok=True)
         with (self.root / ".manifest.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             old = self.read_manifest() if self.manifest.exists() else {}
-            write_json(self.manifest, old | values)
+            new = old | change(old)
+            write_json(self.manifest, new)
+        return new
 
 
 def write_json(path: Path, value: Any) -> None:

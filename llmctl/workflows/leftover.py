@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from typing import Any
 
 from llmctl.launch.backends import BACKENDS
 from llmctl.recipe.hosts import Node
@@ -16,9 +17,13 @@ from llmctl.workflows.manifest import read_job
 
 def note_leftover(folder: RunFolder, nodes: Sequence[Node]) -> None:
     """Remember nodes on which processes of the run may still be, which are none of its nodes any more."""
-    known = folder.read_manifest().get("leftover", [])
-    names = {node["name"] for node in known}
-    folder.update_manifest(leftover=[*known, *(asdict(node) for node in nodes if node.name not in names)])
+
+    def change(old: dict[str, Any]) -> dict[str, Any]:
+        known = old.get("leftover", [])
+        names = {node["name"] for node in known}
+        return {"leftover": [*known, *(asdict(node) for node in nodes if node.name not in names)]}
+
+    folder.change_manifest(change)
 
 
 def end_leftover(folder: RunFolder) -> list[Outcome[str, int]]:
@@ -40,7 +45,9 @@ def end_leftover(folder: RunFolder) -> list[Outcome[str, int]]:
             transport.close()
 
     outcomes = fan_out(nodes, one)
-    kept = [asdict(nodes[outcome.item]) for outcome in outcomes if outcome.error is not None]
-    if nodes:
-        folder.update_manifest(leftover=kept)
+    done = {outcome.item for outcome in outcomes if outcome.error is None}
+    if done:
+        folder.change_manifest(
+            lambda old: {"leftover": [told for told in old.get("leftover", ()) if told["name"] not in done]}
+        )
     return outcomes

@@ -79,13 +79,15 @@ def login_of(recipe: Recipe) -> dict[str, Any]:
 
 def note_state(folder: RunFolder, state: State, **values: Any) -> None:
     """Write a run's new state to its manifest and to the index of runs."""
-    old = folder.read_manifest() if folder.manifest.exists() else {}
-    states = old.get("states", [])
-    if not states or states[-1]["state"] != state:
-        states = [*states, {"state": state, "time": time.time()}]
-    folder.update_manifest(state=state, states=states, **values)
-    nodes = values.get("nodes") or old.get("nodes", [])
-    index.record(folder, state, tuple(node["name"] for node in nodes))
+
+    def change(old: dict[str, Any]) -> dict[str, Any]:
+        states = old.get("states", [])
+        if not states or states[-1]["state"] != state:
+            states = [*states, {"state": state, "time": time.time()}]
+        return {"state": state, "states": states, **values}
+
+    manifest = folder.change_manifest(change)
+    index.record(folder, state, tuple(node["name"] for node in manifest.get("nodes", ())))
 
 
 def read_job(folder: RunFolder) -> tuple[Job, list[Node], dict[str, Any]]:
