@@ -49,7 +49,16 @@ def mask_for(
     if alibi:
         slopes = alibi_slopes(config.num_attention_heads).to(hidden.device)
         return alibi_mask(visible, slopes, queries, past, bias_dtype(hidden, implementation))
-    return finished(visible, hidden, past, implementation)
+    return finished(visible, hidden, past, implementation, never=_never(config, attention_mask, queries))
+
+
+def _never(config: Any, attention_mask: torch.Tensor | None, queries: int) -> torch.Tensor | None:
+    """Later padding, True, which padding in front of a text does not average over in Baichuan2-7B: twice the lowest
+    number is -inf there, and stays so."""
+    if not config.has_norm_head or attention_mask is None or attention_mask.dim() != 2:
+        return None
+    key = torch.arange(attention_mask.shape[1], device=attention_mask.device)
+    return ((key[None, :] > key[-queries:, None])[None] & (attention_mask == 0)[:, None])[:, None]
 
 
 def ready_made(mask: torch.Tensor) -> torch.Tensor:
@@ -58,15 +67,22 @@ def ready_made(mask: torch.Tensor) -> torch.Tensor:
     return whole if whole.dtype == torch.bool else whole == 0
 
 
-def finished(visible: torch.Tensor | None, hidden: torch.Tensor, past: int, implementation: str) -> Mask | None:
-    """The additive mask; sdpa knows plain causal order by itself, a single new token sees all."""
+def finished(
+    visible: torch.Tensor | None,
+    hidden: torch.Tensor,
+    past: int,
+    implementation: str,
+    never: torch.Tensor | None = None,
+) -> Mask | None:
+    """The additive mask, `never` as in `additive`; sdpa knows plain causal order by itself, a single new token sees
+    all."""
     queries = hidden.shape[1]
     if visible is None:
         if implementation == "sdpa" or queries == 1:
             return None
         key = torch.arange(past + queries, device=hidden.device)
         visible = (key[None, :] <= key[past:, None])[None, None]
-    return additive(visible, compute_dtype(hidden))
+    return additive(visible, compute_dtype(hidden), never)
 
 
 def flash_mask(

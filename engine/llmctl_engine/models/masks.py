@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -65,21 +65,36 @@ def visible_keys(
     return visible
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Mask:
-    """What is added to the scores of attention, and which queries see nothing."""
+    """What is added to the scores of attention, and which queries see nothing: padding."""
 
     bias: torch.Tensor
-    """(batch or 1, heads or 1, queries, keys); the lowest number of its type where a key is not seen."""
+    """(batch or 1, heads or 1, queries, keys); the lowest number of its type where a key is not seen, and -inf where
+    a query that sees nothing is kept from a key altogether."""
     blind: torch.Tensor | None
     """(batch, 1, queries, 1), True for queries that see nothing: their attention is uniform, never NaN. None where
     there are none."""
+    leading: int
+    """So many queries at the front are padding in some row. What the last of them says predicts a text's first token,
+    so that gradients may pass through them, which does not happen to padding behind a text."""
+    clamped: bool = True
+    """Whether scores are raised to the lowest number before the softmax: a key that is -inf then counts as much as
+    others do for a query that sees nothing, but no gradient passes through its score."""
+
+    def front(self) -> Mask:
+        """The mask of the leading queries alone."""
+        return replace(self, bias=self.bias[:, :, : self.leading])
 
 
-def additive(visible: torch.Tensor, dtype: torch.dtype) -> Mask:
-    """0 where visible."""
+def additive(visible: torch.Tensor, dtype: torch.dtype, never: torch.Tensor | None = None) -> Mask:
+    """0 where visible. Keys of `never` are no part of what queries that see nothing average over."""
     bias = torch.zeros(visible.shape, dtype=dtype, device=visible.device)
-    return Mask(bias.masked_fill_(~visible, torch.finfo(dtype).min), _blind(visible))
+    bias.masked_fill_(~visible, torch.finfo(dtype).min)
+    blind, leading = _blind(visible)
+    if blind is not None and never is not None:
+        bias.masked_fill_(blind & never, -math.inf)
+    return Mask(bias=bias, blind=blind, leading=leading, clamped=never is None)
 
 
 def alibi_slopes(heads: int) -> torch.Tensor:
@@ -95,15 +110,21 @@ def alibi_mask(visible: torch.Tensor | None, slopes: torch.Tensor, queries: int,
     key = torch.arange(past + queries, device=slopes.device)
     distance = (key[None, :] - key[past:, None]).to(torch.float32)
     bias = (slopes[:, None, None] * distance)[None].to(dtype)
-    blind = None if visible is None else _blind(visible)
+    later = distance > 0
     if visible is None:
-        visible = (distance <= 0)[None, None]
-    return Mask(torch.where(visible, bias, torch.finfo(dtype).min), blind)
+        return Mask(bias=bias.masked_fill(later, torch.finfo(dtype).min), blind=None, leading=0)
+    blind, leading = _blind(visible)
+    bias = torch.where(visible, bias, torch.finfo(dtype).min)
+    if leading:
+        bias = bias.masked_fill(later, -math.inf)
+    return Mask(bias=bias, blind=blind, leading=leading)
 
 
-def _blind(visible: torch.Tensor) -> torch.Tensor | None:
+def _blind(visible: torch.Tensor) -> tuple[torch.Tensor | None, int]:
     rows = ~visible.any(-1, keepdim=True)
-    return rows if bool(rows.any()) else None
+    if not bool(rows.any()):
+        return None, 0
+    return rows, int(rows.long().cumprod(2).sum(2).max())
 
 
 def _geometric(heads: int) -> list[float]:
