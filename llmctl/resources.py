@@ -31,6 +31,12 @@ def home_dir() -> Path:
     return Path(os.environ.get("LLMCTL_HOME") or Path.home() / ".config" / "llmctl")
 
 
+def cache_dir() -> Path:
+    """What can be made again, such as prepared data: `LLMCTL_CACHE`, else below `XDG_CACHE_HOME` or `~/.cache`."""
+    given = os.environ.get("LLMCTL_CACHE")
+    return Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "llmctl"
+
+
 @cache
 def onnode_text(name: str) -> str:
     """The text of such a program."""

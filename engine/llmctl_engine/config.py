@@ -47,6 +47,8 @@ class DataConfig:
     """How often each dataset is drawn from when they are interleaved; empty takes turns."""
     fill: dict[str, str] = field(default_factory=dict)
     """What stands for `{{name}}` in every text, by the name."""
+    prepared: str | None = None
+    """Folder on the node with the tokens of all this, see `prepared`; None has them made from `dir`."""
 
 
 @dataclass(frozen=True, kw_only=True)

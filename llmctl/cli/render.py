@@ -30,7 +30,7 @@ def render(
 def show(planned: Draft, *, texts: bool) -> None:
     """Print the plan, the files (whole with `texts`) and the very commands that the run would start."""
     plan = planned.plan
-    steps = plan.steps(planned.inputs.rows)
+    steps = plan.steps(planned.inputs.samples)
     typer.echo(
         f"{plan.run_id}: {len(plan.nodes)} node(s), world size {plan.world_size}, batch {plan.global_batch}"
         + (f", {steps} steps" if steps else "")

@@ -12,7 +12,7 @@ from llmctl.quoting import sh_quote
 from llmctl.remote.fanout import Outcome, fan_out, let_end
 from llmctl.remote.transport import Transport
 from llmctl.resources import onnode_file
-from llmctl.run.inputs import Tree
+from llmctl.run.trees import Tree
 
 Progress = Callable[[str, str], None]
 """Told (node, what is being copied)."""

@@ -47,7 +47,8 @@ _ALL_GPUS = {"docker": "--gpus=all", "podman": "--device=nvidia.com/gpu=all", "a
 def mounted(plan: Plan) -> list[str]:
     """The folders of the nodes that are there inside too, none within another one."""
     cluster, paths = plan.recipe.cluster, plan.paths
-    wanted = [cluster.workdir, paths.run_dir, paths.engine_dir, paths.data_dir, paths.model_path, paths.adapter_path]
+    data = paths.prepared_dir or paths.data_dir
+    wanted = [cluster.workdir, paths.run_dir, paths.engine_dir, data, paths.model_path, paths.adapter_path]
     found = dict.fromkeys(path for path in [*wanted, *cluster.code] if path is not None)
     return [
         path for path in found if not any(PurePosixPath(path).is_relative_to(other) for other in found if other != path)

@@ -75,6 +75,7 @@ def engine_config(plan: Plan) -> EngineConfig:
             mix=recipe.data.mix,
             probabilities=recipe.data.probabilities,
             fill=recipe.data.fill,
+            prepared=paths.prepared_dir,
         ),
         train=TrainSettings(**train, lora=LoraSettings(**lora)),
         deepspeed=f"{paths.run_dir}/ds_config.json" if recipe.deepspeed else None,

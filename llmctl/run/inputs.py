@@ -4,7 +4,6 @@ on the nodes already."""
 from __future__ import annotations
 
 import difflib
-import hashlib
 import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,24 +16,13 @@ from llmctl.errors import UsageError
 from llmctl.recipe.schema import Recipe
 from llmctl.resources import engine_dir
 from llmctl.run.plan import NodePaths
-
-
-@dataclass(frozen=True)
-class Tree:
-    """Files that travel together: relative path -> file on the launcher, and the digest of all of it."""
-
-    files: Mapping[str, Path]
-    digest: str
-
-    @property
-    def size(self) -> int:
-        """Bytes in all."""
-        return sum(path.stat().st_size for path in self.files.values())
+from llmctl.run.prepared import Prepared
+from llmctl.run.trees import Tree, files_below, make_tree
 
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """`staged` trees by kind (engine, data, model, adapter); what is not staged is a path on the nodes."""
+    """`staged` trees by kind (engine, data, prepared, model, adapter); what is not staged is a path on the nodes."""
 
     staged: Mapping[str, Tree]
     data_dir: str | None
@@ -45,6 +33,12 @@ class Inputs:
     """The reference log on the launcher."""
     rows: int | None = None
     """Rows of all datasets together; None when they are not on the launcher."""
+    samples: int | None = None
+    """What fills one place of a batch, see `Plan.steps`; None when only the tokens tell."""
+    data: Tree | None = None
+    """The datasets' files where the launcher has them, whether they travel or not."""
+    prepared: Prepared | None = None
+    """What is trained on in place of the datasets' files."""
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -65,21 +59,25 @@ class Inputs:
             data_dir=place("data", "data", self.data_dir) or workdir,
             model_path=place("model", "models", self.model_path),
             adapter_path=place("adapter", "models", self.adapter_path),
+            prepared_dir=place("prepared", "prepared", str(self.prepared.folder) if self.prepared else None),
         )
 
 
-def survey(recipe: Recipe, folder: Path) -> Inputs:
-    """Look at the launcher's side of a recipe whose relative paths start at `folder`.
+def survey(recipe: Recipe, folder: Path, prepared: Prepared | None = None) -> Inputs:
+    """Look at the launcher's side of a recipe whose relative paths start at `folder`. A `prepared` folder that fits it
+    goes to the nodes in place of the data.
 
     The local backend stages nothing: everything is used where it lies. Raises UsageError for a dataset, model or
     reference that is missing.
     """
     local = recipe.launch.backend == "local"
     staged: dict[str, Tree] = {} if local else {"engine": _engine_tree()}
-    data_dir = _beside(folder, recipe.data.dir, local=local)
-    files = dataset_files(recipe, data_dir) if data_dir else {}
-    if data_dir and not local:
-        staged["data"] = make_tree(files)
+    data_dir = launcher_data(recipe, folder)
+    data = make_tree(dataset_files(recipe, data_dir)) if data_dir else None
+    if prepared and not local:
+        staged["prepared"] = prepared.tree()
+    elif data and not local:
+        staged["data"] = data
     kept: dict[str, str | None] = {}
     for kind, given, wanted in (
         ("model", recipe.model.path, recipe.model.stage),
@@ -87,7 +85,7 @@ def survey(recipe: Recipe, folder: Path) -> Inputs:
     ):
         here = _beside(folder, given, local=local) if given else None
         if here and not local and wanted:
-            staged[kind] = make_tree(_files_below(here))
+            staged[kind] = make_tree(files_below(here))
         if local and given and not here:
             raise UsageError(f"no such folder: {folder / given}", where=_KEY[kind])
         if wanted and given and not here and not local and kind == "model":
@@ -99,6 +97,7 @@ def survey(recipe: Recipe, folder: Path) -> Inputs:
         kept[kind] = str(here) if here and local else given
     if local and not data_dir:
         raise UsageError(f"no such folder: {folder / recipe.data.dir}", where="data.dir")
+    rows = _look_at_rows(recipe, data_dir) if data_dir and not prepared else None
     reference = None
     if recipe.report.reference:
         reference = _launcher_path(folder, recipe.report.reference)
@@ -110,8 +109,27 @@ def survey(recipe: Recipe, folder: Path) -> Inputs:
         model_path=kept["model"],
         adapter_path=kept["adapter"],
         reference=reference,
-        rows=_look_at_rows(recipe, data_dir) if data_dir else None,
+        rows=prepared.rows if prepared else rows,
+        samples=prepared.samples if prepared else _samples(recipe, rows),
+        data=data,
+        prepared=prepared,
     )
+
+
+def _samples(recipe: Recipe, rows: int | None) -> int | None:
+    """Rows are samples where they are neither joined to blocks nor packed."""
+    return rows if recipe.train.stage != "pt" and recipe.data.packing == "none" else None
+
+
+def launcher_data(recipe: Recipe, folder: Path) -> Path | None:
+    """The folder of the datasets, where it is the launcher's."""
+    return _beside(folder, recipe.data.dir, local=recipe.launch.backend == "local")
+
+
+def launcher_model(recipe: Recipe, folder: Path) -> Path | None:
+    """The model's folder, or one that holds its tokenizer at least, where it is the launcher's."""
+    given = recipe.model.path
+    return _beside(folder, given, local=recipe.launch.backend == "local") if given else None
 
 
 _KEY = {"model": "model.path", "adapter": "train.lora.adapter"}
@@ -197,25 +215,9 @@ def _look_at_rows(recipe: Recipe, data_dir: Path) -> int | None:
     return len(read.samples)
 
 
-def make_tree(files: Mapping[str, Path]) -> Tree:
-    """`digest` is the sha256 over `path NUL size NUL sha256 NEWLINE` of every file, sorted by path."""
-    whole = hashlib.sha256()
-    for name in sorted(files):
-        with files[name].open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-        whole.update(f"{name}\0{files[name].stat().st_size}\0{content}\n".encode())
-    return Tree(files=dict(sorted(files.items())), digest=whole.hexdigest())
-
-
 def _engine_tree() -> Tree:
     package = engine_dir() / "llmctl_engine"
-    return make_tree({f"{package.name}/{name}": path for name, path in _files_below(package).items()})
-
-
-def _files_below(folder: Path) -> dict[str, Path]:
-    """All files by relative path without Python's caches, which the nodes leave out of their digests."""
-    found = {path.relative_to(folder): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    return {str(name): path for name, path in found.items() if "__pycache__" not in name.parts}
+    return make_tree({f"{package.name}/{name}": path for name, path in files_below(package).items()})
 
 
 def _launcher_path(folder: Path, given: str) -> Path | None:

@@ -35,6 +35,8 @@ class NodePaths:
     data_dir: str
     model_path: str | None
     adapter_path: str | None
+    prepared_dir: str | None = None
+    """Tokens that are trained on in place of the data."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,15 +61,15 @@ class Plan:
         """Samples per optimizer step: micro batch x accumulation x world size."""
         return self.recipe.train.micro_batch * self.recipe.train.grad_accum * self.world_size
 
-    def steps(self, rows: int | None) -> int | None:
-        """Optimizer steps for `rows` samples; None where that is not known. `pt` joins rows, so only `max_steps`
-        tells there. As transformers counts: the last, smaller batch of an epoch is a step too."""
+    def steps(self, samples: int | None) -> int | None:
+        """Optimizer steps for so many samples: rows, blocks of joined texts, or packs. None where neither they nor
+        `max_steps` are known. As transformers counts: the last, smaller batch of an epoch is a step too."""
         train = self.recipe.train
         if train.max_steps > 0:
             return train.max_steps
-        if rows is None or train.stage == "pt":
+        if samples is None:
             return None
-        batches = math.ceil(math.ceil(rows / train.micro_batch) / self.world_size)
+        batches = math.ceil(math.ceil(samples / train.micro_batch) / self.world_size)
         return math.ceil(train.epochs * math.ceil(batches / train.grad_accum))
 
 

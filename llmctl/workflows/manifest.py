@@ -16,7 +16,6 @@ from llmctl.launch.supervised import Job
 from llmctl.recipe.hosts import Node
 from llmctl.run import index
 from llmctl.run.folder import RunFolder
-from llmctl.run.inputs import dataset_files, make_tree
 from llmctl.run.states import State
 from llmctl.workflows.leases import wanted as leased_devices
 
@@ -50,7 +49,7 @@ def first_manifest(draft: Draft, job: Job, *, sets: Sequence[str], allowed: Sequ
         "devices": {node: list(numbers) for node, numbers in leased_devices(draft.plan).items()},
         "world_size": draft.plan.world_size,
         "global_batch": draft.plan.global_batch,
-        "total_steps": draft.plan.steps(draft.inputs.rows),
+        "total_steps": draft.plan.steps(draft.inputs.samples),
         "rows": draft.inputs.rows,
         "seed": recipe.train.seed,
         "judged": draft.loaded.recipe.report.model_dump(include={"profile", "gates"}),
@@ -63,11 +62,13 @@ def first_manifest(draft: Draft, job: Job, *, sets: Sequence[str], allowed: Sequ
 
 
 def digests_of(draft: Draft) -> dict[str, str]:
-    """What a run reads, by kind: all that is staged, and the data of a run on this machine, which stages nothing."""
-    recipe, inputs = draft.loaded.recipe, draft.inputs
+    """What a run reads, by kind: all that is staged, and the data and prepared tokens that are used where they lie."""
+    inputs = draft.inputs
     found = {kind: tree.digest for kind, tree in inputs.staged.items()}
-    if recipe.launch.backend == "local" and inputs.data_dir:
-        found["data"] = make_tree(dataset_files(recipe, Path(inputs.data_dir))).digest
+    if inputs.data:
+        found["data"] = inputs.data.digest
+    if inputs.prepared:
+        found["prepared"] = inputs.prepared.key
     return found
 
 

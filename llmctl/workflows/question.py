@@ -31,7 +31,8 @@ def question_of(planned: Draft) -> Question:
 def _question(planned: Draft) -> Question:
     recipe, paths, staged = planned.loaded.recipe, planned.plan.paths, planned.inputs.sizes
     container = recipe.cluster.container
-    places = {"model": paths.model_path, "adapter": paths.adapter_path, "data": paths.data_dir}
+    data = None if planned.inputs.prepared else paths.data_dir
+    places = {"model": paths.model_path, "adapter": paths.adapter_path, "data": data}
     return Question(
         workdir=recipe.cluster.workdir,
         python=planned.plan.python,
@@ -68,7 +69,7 @@ def _training(planned: Draft) -> Training:
         checkpoints=checkpoints(
             save_steps=train.save_steps,
             limit=train.save_total_limit,
-            steps=plan.steps(planned.inputs.rows),
+            steps=plan.steps(planned.inputs.samples),
             resumed=plan.resume,
         ),
     )

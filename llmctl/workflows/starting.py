@@ -123,6 +123,7 @@ def cargo_of(planned: Draft) -> Cargo:
     places = {
         "engine": paths.engine_dir,
         "data": paths.data_dir,
+        "prepared": paths.prepared_dir,
         "model": paths.model_path,
         "adapter": paths.adapter_path,
     }

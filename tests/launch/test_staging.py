@@ -11,7 +11,7 @@ from llmctl.launch.staging import Cargo, stage
 from llmctl.launch.supervised import Job, call
 from llmctl.recipe.hosts import Node
 from llmctl.remote.local import LocalTransport
-from llmctl.run.inputs import make_tree
+from llmctl.run.trees import make_tree
 from tests.launch.supervising import HERE
 
 

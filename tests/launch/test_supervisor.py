@@ -165,7 +165,7 @@ def test_why_nothing_was_started_is_told(make_job: Callable[..., Job]) -> None:
 
 
 def test_digests_are_those_of_the_launcher(tmp_path: Path, make_job: Callable[..., Job]) -> None:
-    from llmctl.run.inputs import make_tree
+    from llmctl.run.trees import make_tree
 
     job = make_job("")
     folder = tmp_path / "t"

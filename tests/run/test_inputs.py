@@ -11,7 +11,8 @@ import pytest
 
 from llmctl.errors import UsageError
 from llmctl.recipe.schema import Recipe
-from llmctl.run.inputs import make_tree, survey
+from llmctl.run.inputs import survey
+from llmctl.run.trees import make_tree
 
 ROW = {"instruction": "Q", "output": "A"}
 

@@ -57,7 +57,7 @@ def test_the_recipe_wins() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "train", "steps"),
+    ("samples", "train", "steps"),
     [
         (None, {}, None),
         (None, {"max_steps": 7}, 7),
@@ -65,13 +65,12 @@ def test_the_recipe_wins() -> None:
         (721, {"epochs": 1}, 11),
         (720, {"epochs": 2.5}, 25),
         (1, {"epochs": 3}, 3),
-        (720, {"stage": "pt"}, None),
     ],
 )
-def test_steps_follow_from_the_rows(rows: int | None, train: dict[str, Any], steps: int | None) -> None:
+def test_steps_follow_from_the_samples(samples: int | None, train: dict[str, Any], steps: int | None) -> None:
     made = plan()
     recipe = made.recipe.model_copy(update={"train": made.recipe.train.model_copy(update=train)})
-    assert replace(made, recipe=recipe).steps(rows) == steps
+    assert replace(made, recipe=recipe).steps(samples) == steps
 
 
 def test_run_ids_are_names_of_folders_and_differ() -> None:

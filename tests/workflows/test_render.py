@@ -36,7 +36,7 @@ def test_the_local_backend_uses_data_interpreter_and_engine_in_place(quickstart:
     assert engine["output_dir"] == str(tmp_path / "my runs" / "q-1" / "output")
     assert made.plan.python == sys.executable
     assert made.inputs.staged == {}
-    assert made.plan.steps(made.inputs.rows) == 6  # 20 rows, 4 x 2 a step, 2 epochs
+    assert made.plan.steps(made.inputs.samples) == 6  # 20 rows, 4 x 2 a step, 2 epochs
     assert made.inputs.reference == tmp_path / "data" / "quickstart" / "reference" / "steps.jsonl"
     assert [each.command for each in made.commands] == [f"sh '{tmp_path / 'my runs' / 'q-1'}/launch.sh' 0"]
 
