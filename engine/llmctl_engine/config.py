@@ -31,8 +31,9 @@ class DataConfig:
     """Folder on the node that holds the datasets and, if any, `dataset_info.json`."""
     datasets: tuple[str, ...]
     cutoff_len: int = 1024
-    packing: str = "none"
-    """How samples share rows of `cutoff_len`."""
+    packing: str = "exact"
+    """How samples share rows of `cutoff_len`: `exact` (side by side, none sees another), `naive` (joined, cut anywhere)
+    or `none`; see `packing`."""
     max_samples: int | None = None
     """The first rows taken of each dataset."""
     broken_rows: str = "stop"
@@ -104,6 +105,11 @@ class EngineConfig:
     """Continue from the newest good checkpoint in `output_dir`."""
     world_size: int = 1
     """What the launcher planned; the engine refuses to train at another."""
+
+    @property
+    def packing(self) -> str:
+        """What `data.packing` comes to: plain text fills its blocks in any case."""
+        return "none" if self.train.stage == "pt" else self.data.packing
 
 
 def to_json(config: EngineConfig) -> str:

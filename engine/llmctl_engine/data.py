@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmctl_engine import hub, labels, rows
+from llmctl_engine import hub, labels, packing, rows
 from llmctl_engine.config import DataConfig, EngineConfig
 from llmctl_engine.encoder import Encoder
 from llmctl_engine.errors import EngineError
@@ -48,6 +48,10 @@ class Examples:
         example = self.examples[index]
         return {"input_ids": example.input_ids, "labels": example.labels, "index": index}
 
+    def place(self, number: int) -> str:
+        """Where an example came from."""
+        return self.examples[number].place
+
     def digest(self) -> str:
         """sha256 over all ids and labels, to prove that every rank trains on the same."""
         whole = hashlib.sha256()
@@ -86,9 +90,14 @@ def build_examples(config: EngineConfig, read: rows.Rows, tokenizer: Tokenizer) 
     if config.train.stage == "pt":
         examples, tail = _blocks(tokenizer, read, config.data.cutoff_len)
     else:
-        examples, cut = _conversations(Encoder(tokenizer, config.model.template), read, config.data)
-        ended = _ended_already(read.samples, tokenizer.eos_token)
+        encoder = Encoder(tokenizer, config.model.template)
+        encoder.adopt_eos()
         tail = 0
+        if config.packing == "naive":
+            examples, tail = _joined(encoder, read, config.data)
+        else:
+            examples, cut = _conversations(encoder, read, config.data)
+        ended = _ended_already(read.samples, tokenizer.eos_token)
     kept = [example for example in examples if example.trains]
     if not kept:
         raise EngineError("no sample carries a label", hint="raise data.cutoff_len")
@@ -138,13 +147,7 @@ def _ended_already(samples: Iterable[Sample], eos: str) -> tuple[str, ...]:
 
 
 def _conversations(encoder: Encoder, read: rows.Rows, data: DataConfig) -> tuple[list[Example], dict[str, int]]:
-    encoder.adopt_eos()
-    rule = labels.Rule(
-        cutoff_rule=data.cutoff_rule or encoder.template.cutoff_rule,
-        cutoff_len=data.cutoff_len,
-        loss_on=data.loss_on,
-        end=encoder.end,
-    )
+    rule = _rule(encoder, data, data.cutoff_len)
     examples: list[Example] = []
     cut: dict[str, int] = {}
     for sample, turns in zip(read.samples, encoder.pairs(read.samples), strict=True):
@@ -153,6 +156,30 @@ def _conversations(encoder: Encoder, read: rows.Rows, data: DataConfig) -> tuple
                 cut[sample.place] = cut.get(sample.place, 0) + built.cut
             examples.append(Example(built.ids, built.labels, sample.place))
     return examples, cut
+
+
+def _joined(encoder: Encoder, read: rows.Rows, data: DataConfig) -> tuple[list[Example], int]:
+    """Whole samples, none of them cut, joined and cut to rows of `cutoff_len`; the tokens that fill no row."""
+    rule = _rule(encoder, data, cutoff_len=2**40)
+    # The end stands after the last sample of a batch alone, but labels inside a sample name it.
+    stop = None if encoder.end is None else -1
+    samples = (
+        (built.ids[:stop], built.labels[:stop])
+        for turns in encoder.pairs(read.samples)
+        for built in labels.build(turns, rule)
+    )
+    joined = list(packing.join(samples, data.cutoff_len, encoder.end))
+    whole = [row for each in joined for row in each.rows]
+    return [Example(*row, f"block {number}") for number, row in enumerate(whole, 1)], sum(j.dropped for j in joined)
+
+
+def _rule(encoder: Encoder, data: DataConfig, cutoff_len: int) -> labels.Rule:
+    return labels.Rule(
+        cutoff_rule=data.cutoff_rule or encoder.template.cutoff_rule,
+        cutoff_len=cutoff_len,
+        loss_on=data.loss_on,
+        end=encoder.end,
+    )
 
 
 def _blocks(tokenizer: Tokenizer, read: rows.Rows, cutoff_len: int) -> tuple[list[Example], int]:

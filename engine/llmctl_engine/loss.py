@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch.nn import functional
 
 from llmctl_engine.errors import EngineError
 from llmctl_engine.labels import IGNORED
-from llmctl_engine.models.heads import z_loss
+from llmctl_engine.models.masks import packed_segments
 
 
 class LabelledLoss:
@@ -18,8 +19,8 @@ class LabelledLoss:
 
     A hook before the output head drops every hidden state whose next token carries no label, so the head, usually the
     largest matrix, and the vocabulary-wide logits exist for answers only. `micro_batches` keeps the unweighted sums
-    since the last `take`. A model whose config has a `z_loss_weight` needs the logits of all positions, and its term
-    counts once for every label."""
+    since the last `take`. A model whose config has a `z_loss_weight` needs the logits of all positions; its term is the
+    mean over each text by itself, and counts once for every label of that text, however the texts are batched."""
 
     def __init__(self, model: Any) -> None:
         head = model.get_output_embeddings()
@@ -27,27 +28,32 @@ class LabelledLoss:
             raise EngineError(f"{type(model).__name__} has no output head to train")
         self._z_weight = float(getattr(model.config, "z_loss_weight", None) or 0.0)
         head.register_forward_pre_hook(self._select)
-        self._labels: torch.Tensor | None = None
+        self._batch: Mapping[str, torch.Tensor] | None = None
         self._sums: list[torch.Tensor] = []
 
-    def expect(self, labels: torch.Tensor) -> None:
-        """Tell the labels (batch, length) of the forward pass that comes next."""
-        self._labels = labels
+    def expect(self, batch: Mapping[str, torch.Tensor]) -> None:
+        """Tell the batch of the forward pass that comes next."""
+        self._batch = batch
 
-    def __call__(self, outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
-        """transformers' `compute_loss_func`: outputs of the model, labels (batch, length), labels in all."""
-        targets = labels[:, 1:]
-        labelled = targets != IGNORED
-        targets, logits = targets[labelled], outputs.logits.float()
-        if self._z_weight:
-            term = self._z_weight * z_loss(logits) * len(targets)
-            total = term + functional.cross_entropy(logits[labelled], targets, reduction="sum")
-        else:
-            total = functional.cross_entropy(logits, targets, reduction="sum")
+    def __call__(self, outputs: Any, _labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
+        """transformers' `compute_loss_func`: outputs of the model, labels as in the batch, labels in all."""
+        total = self.total(outputs)
         self._sums.append(total.detach())
-        self._labels = None
         mean: torch.Tensor = total / num_items_in_batch
         return mean
+
+    def total(self, outputs: Any) -> torch.Tensor:
+        """The sum over the labels of the batch that was told, fp32. Kept nowhere."""
+        batch, self._batch = self._batch, None
+        if batch is None:
+            raise TypeError("outputs of a batch that was not told")
+        targets = batch["labels"][:, 1:]
+        labelled = targets != IGNORED
+        logits = outputs.logits.float()
+        if not self._z_weight:
+            return functional.cross_entropy(logits, targets[labelled], reduction="sum")
+        nll = functional.cross_entropy(logits[labelled], targets[labelled], reduction="sum")
+        return nll + self._z_weight * _z_terms(logits, labelled, _texts(batch))
 
     def take(self) -> list[torch.Tensor]:
         """The loss sums of the micro batches since the last call."""
@@ -55,9 +61,32 @@ class LabelledLoss:
         return taken
 
     def _select(self, _head: Any, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...] | None:
-        if self._labels is None:
+        if self._batch is None:
             return None
         hidden = arguments[0]
         if self._z_weight:
             return (hidden[:, :-1], *arguments[1:])
-        return (hidden[:, :-1][self._labels[:, 1:] != IGNORED], *arguments[1:])
+        return (hidden[:, :-1][self._batch["labels"][:, 1:] != IGNORED], *arguments[1:])
+
+
+def _texts(batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Numbers of the texts of a batch, (batch, length), none used twice; padding is a text of its own."""
+    like = batch["labels"]
+    inside = packed_segments(batch.get("position_ids"), None)
+    if inside is None:
+        inside = batch.get("attention_mask", torch.zeros_like(like))
+    row = torch.arange(len(like), device=like.device)[:, None] * (like.shape[1] + 1)
+    return inside + row
+
+
+def _z_terms(logits: torch.Tensor, labelled: torch.Tensor, texts: torch.Tensor) -> torch.Tensor:
+    """The square of the largest logit, its mean over the positions of each text that predict a token of it, times the
+    text's labels; the sum over all texts."""
+    within = texts[:, 1:] == texts[:, :-1]
+    numbers = texts[:, 1:][within]
+    labels, positions = (
+        torch.zeros(int(texts.max()) + 1, device=texts.device).index_add_(0, numbers, counted[within].float())
+        for counted in (labelled, within)
+    )
+    peaks = logits.amax(-1).square()[within]
+    return (peaks * (labels / positions.clamp(min=1))[numbers]).sum()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -11,6 +11,9 @@ import numpy as np
 
 Ids = list[int]
 
+MULTIPLE = 8
+"""Rows are padded to this multiple, as LLaMA-Factory does for sft; matrix units like it."""
+
 MAP_BATCH = 1000
 """LLaMA-Factory's old `sft_packing` joined so many samples, then began anew."""
 
@@ -18,9 +21,9 @@ MAP_BATCH = 1000
 def pack(lengths: Sequence[int] | np.ndarray[Any, Any], cutoff_len: int) -> list[list[int]]:
     """The numbers of the samples of each row, every sample in exactly one row of at most `cutoff_len` tokens.
 
-    A row is filled with the longest sample that still fits, until none does; of equal ones the last comes first. That is
-    the order of LLaMA-Factory's neat packing, which however begins anew after every 1000 rows of the data. Raises
-    ValueError for a length below 1 or above `cutoff_len`."""
+    A row is filled with the longest sample that still fits, until none does; of equal ones the last comes first. So
+    does LLaMA-Factory's neat packing, which however begins anew after every 1000 rows of the data. Raises ValueError
+    for a length below 1 or above `cutoff_len`."""
     told = np.asarray(lengths, dtype=np.int64)
     if told.size == 0:
         return []
@@ -66,31 +69,25 @@ class Joined:
     dropped: int
 
 
-def join(samples: Iterable[tuple[Ids, Ids]], cutoff_len: int, end: int | None) -> Joined:
+def join(samples: Iterable[tuple[Ids, Ids]], cutoff_len: int, end: int | None) -> Iterator[Joined]:
     """Samples one after the other, without borders, cut to rows of exactly `cutoff_len` wherever that falls. As the old
     `sft_packing`: after every 1000 samples the partial row is dropped, and only there stands the `end` of a template
-    with efficient EOS."""
-    rows: list[tuple[Ids, Ids]] = []
-    dropped = 0
+    with efficient EOS. What comes of each 1000 samples, in their order."""
     left = iter(samples)
+    ending = [] if end is None else [end]
     while batch := list(islice(left, MAP_BATCH)):
-        ending = [] if end is None else [end]
         ids = [i for sample, _ in batch for i in sample] + ending
         labels = [i for _, sample in batch for i in sample] + ending
         whole = len(ids) // cutoff_len * cutoff_len
-        rows += [
-            (ids[start : start + cutoff_len], labels[start : start + cutoff_len])
-            for start in range(0, whole, cutoff_len)
-        ]
-        dropped += len(ids) - whole
-    return Joined(rows, dropped)
+        cuts = [slice(start, start + cutoff_len) for start in range(0, whole, cutoff_len)]
+        yield Joined([(ids[cut], labels[cut]) for cut in cuts], len(ids) - whole)
 
 
-def padding(lengths: Sequence[int] | np.ndarray[Any, Any], micro_batch: int, multiple: int) -> float:
+def padding(lengths: Sequence[int] | np.ndarray[Any, Any], micro_batch: int) -> float:
     """The share of padding, 0 to 1, that is to be expected where rows of these lengths are drawn at random into micro
-    batches and padded to the longest of each, and that to a `multiple`."""
+    batches and padded to the longest of each, and that to a `MULTIPLE`."""
     told = np.sort(np.asarray(lengths, dtype=np.int64))
-    padded = -(-told // multiple) * multiple
+    padded = -(-told // MULTIPLE) * MULTIPLE
     # How likely each one is the longest of its batch, drawn with replacement.
     shares = np.diff((np.arange(len(told) + 1) / len(told)) ** micro_batch)
     return float(1 - told.mean() / (padded * shares).sum())

@@ -24,8 +24,9 @@ class Records:
         self._started = time.time()
         self._pending: dict[str, Any] | None = None
 
-    def run(self, config: EngineConfig, *, num_samples: int, total_steps: int) -> None:
-        """The record that opens a run or its continuation."""
+    def run(self, config: EngineConfig, *, num_samples: int, rows: int, total_steps: int) -> None:
+        """The record that opens a run or its continuation. `rows` are what a batch is drawn from: samples, or packs of
+        them."""
         self.total_steps = total_steps
         train = config.train
         self._append(
@@ -42,6 +43,8 @@ class Records:
                 "cutoff_len": config.data.cutoff_len,
                 "total_steps": self.total_steps,
                 "num_samples": num_samples,
+                "packing": config.packing,
+                "rows": rows,
                 "epochs": train.epochs,
                 "model": config.model.path or f"init:{(config.model.init or {}).get('model_type')}",
                 "stage": train.stage,

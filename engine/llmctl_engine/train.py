@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import importlib
 import json
 import os
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from llmctl_engine import checkpoint, group, outcome, ranklog
+from llmctl_engine import checkpoint, group, outcome, packing, ranklog
 from llmctl_engine.config import EngineConfig
 from llmctl_engine.data import Examples, build_examples, complaints, read_rows
 from llmctl_engine.deepspeed_file import keep_on_nodes, load_deepspeed
@@ -39,23 +41,45 @@ def train(config: EngineConfig) -> None:
         _tell(f"skipped: {read.complaint()}")
     for line in complaints(summary):
         _tell(line)
+    packs = _packs(config, examples, summary)
     _import_plugin(config.device)
     try:
-        _train(config, tokenizer, examples, summary, stop)
+        _train(config, tokenizer, examples, packs, summary, stop)
     finally:
         group.end()
 
 
+def _packs(config: EngineConfig, examples: Examples, summary: dict[str, Any]) -> list[list[int]] | None:
+    """The samples of each row where rows are packed, noted in the summary with what it saves."""
+    lengths = [len(examples[number]["input_ids"]) for number in range(len(examples))]
+    without = packing.padding(lengths, config.train.micro_batch)
+    summary["packing"] = {"mode": config.packing, "rows": len(lengths), "padding": {"without": without, "with": None}}
+    if config.packing != "exact":
+        return None
+    packs = packing.pack(lengths, config.data.cutoff_len)
+    filled = [sum(lengths[number] for number in pack) for pack in packs]
+    within = packing.padding(filled, config.train.micro_batch)
+    summary["packing"] |= {"rows": len(packs), "padding": {"without": without, "with": within}}
+    _tell(f"packed into {len(packs)} rows: {within:.1%} padding, {without:.1%} without packing")
+    return packs
+
+
 def _train(
-    config: EngineConfig, tokenizer: Tokenizer, examples: Examples, summary: dict[str, Any], stop: StopRequest
+    config: EngineConfig,
+    tokenizer: Tokenizer,
+    examples: Examples,
+    packs: list[list[int]] | None,
+    summary: dict[str, Any],
+    stop: StopRequest,
 ) -> None:
     from transformers import PrinterCallback, set_seed
     from transformers.utils.logging import disable_progress_bar
 
     from llmctl_engine.arguments import training_arguments
-    from llmctl_engine.collate import MULTIPLE, Collator
+    from llmctl_engine.collate import Rows, collator_for
     from llmctl_engine.loss import LabelledLoss
     from llmctl_engine.model import load_model
+    from llmctl_engine.proof import assert_takes_positions, prove
     from llmctl_engine.trainer import EngineTrainer
     from llmctl_engine.watch import Watch
 
@@ -76,20 +100,37 @@ def _train(
     loss = LabelledLoss(model)
     records = None
     if group.rank() == 0:
-        (output / "data_summary.json").write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        _write_summary(output, summary)
         records = Records(output, first_step=start or 0)
-    watch = Watch(config, loss, examples, records, stop)
+    rows = Rows(examples, packs)
+    multiple = 1 if config.train.stage == "pt" else packing.MULTIPLE
+    if packs is not None:
+        assert_takes_positions(model)
+    collate = collator_for(config.packing, model.config._attn_implementation, tokenizer.pad_token_id, multiple)
+    watch = Watch(config, loss, rows, records, stop)
     trainer = EngineTrainer(
         model=model,
         args=arguments,
-        train_dataset=examples,
-        data_collator=Collator(tokenizer.pad_token_id, multiple=1 if config.train.stage == "pt" else MULTIPLE),
+        train_dataset=rows,
+        data_collator=collate,
         processing_class=tokenizer,
         compute_loss_func=loss,
         callbacks=[watch],
     )
     trainer.remove_callback(PrinterCallback)
     trainer.loss, trainer.watch, trainer.output, trainer.keep = loss, watch, output, config.train.save_total_limit
+
+    def proven(forward: Callable[..., Any]) -> None:
+        proof = prove(forward, rows, collate, loss, settings=config.train, device=arguments.device)
+        if proof is None:
+            _tell("packing: no row holds more than one sample, so there is nothing to prove")
+            return
+        _tell(proof.told())
+        if group.rank() == 0:
+            summary["packing"]["proof"] = dataclasses.asdict(proof)
+            _write_summary(output, summary)
+
+    trainer.before = proven if packs is not None else None
     result = trainer.train(resume_from_checkpoint=str(output / f"checkpoint-{start}") if start else None)
     trainer.save_state()
     if watch.stopped_by and trainer.state.global_step < trainer.state.max_steps:
@@ -101,6 +142,10 @@ def _train(
         metrics = outcome.over_all(result.metrics, trainer.state.log_history, resumed_from=start or 0)
         _finish(output, trainer.state, metrics, records)
     group.barrier()
+
+
+def _write_summary(output: Path, summary: dict[str, Any]) -> None:
+    (output / "data_summary.json").write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 
 def _finish(output: Path, state: Any, metrics: dict[str, Any], records: Records) -> None:

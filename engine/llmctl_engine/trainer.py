@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from transformers import Trainer
 
 from llmctl_engine import checkpoint, group
+from llmctl_engine.collate import OWN
 from llmctl_engine.loss import LabelledLoss
 from llmctl_engine.watch import Watch
 
@@ -22,17 +24,30 @@ class EngineTrainer(Trainer):  # type: ignore[misc]
     watch: Watch
     output: Path
     keep: int | None
+    before: Callable[[Callable[..., Any]], None] | None = None
+    """Called once, when everything is in place and nothing trained yet, with the model as it evaluates."""
     _writing: bool = False
 
     def compute_loss(self, model: Any, inputs: dict[str, torch.Tensor], *rest: Any, **more: Any) -> Any:
         self.watch.see(inputs)
-        self.loss.expect(inputs["labels"])
-        return super().compute_loss(model, {k: v for k, v in inputs.items() if k != "index"}, *rest, **more)
+        self.loss.expect(inputs)
+        return super().compute_loss(model, {k: v for k, v in inputs.items() if k not in OWN}, *rest, **more)
 
     def _run_epoch(self, **state: Any) -> None:
         """The base makes one step more when a checkpoint of the last step is resumed."""
-        if self.state.global_step < self.state.max_steps:
-            super()._run_epoch(**state)
+        if self.state.global_step >= self.state.max_steps:
+            return
+        before, self.before = self.before, None
+        if before is not None:
+            self._evaluating(state["model"], before)
+            self.watch.start_clock()
+        super()._run_epoch(**state)
+
+    def _evaluating(self, model: Any, call: Callable[[Callable[..., Any]], None]) -> None:
+        model.eval()
+        with torch.no_grad(), self.compute_loss_context_manager():
+            call(model)
+        model.train()
 
     def _get_output_dir(self, trial: Any) -> str:  # noqa: ARG002 - the base class calls it by name
         return str(checkpoint.aside(self.output) if self._writing else self.output)

@@ -11,8 +11,8 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from llmctl_engine import group
+from llmctl_engine.collate import Batch, Rows
 from llmctl_engine.config import EngineConfig
-from llmctl_engine.data import Examples
 from llmctl_engine.errors import EngineError
 from llmctl_engine.labels import IGNORED
 from llmctl_engine.loss import LabelledLoss
@@ -27,26 +27,32 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         self,
         config: EngineConfig,
         loss: LabelledLoss,
-        examples: Examples,
+        rows: Rows,
         records: Records | None,
         stop: StopRequest,
     ) -> None:
-        self.config, self.loss, self.examples, self.records, self.stop = config, loss, examples, records, stop
+        self.config, self.loss, self.rows, self.records, self.stop = config, loss, rows, records, stop
         self.stopped_by = 0
         self._indices: list[torch.Tensor] = []
         self._counts = torch.zeros(3, dtype=torch.int64)
         self._since = time.perf_counter()
 
-    def see(self, batch: dict[str, torch.Tensor]) -> None:
+    def see(self, batch: Batch) -> None:
         """Count a micro batch: real tokens, tokens with padding, labels."""
         self._indices.append(batch["index"])
-        masks = (batch["attention_mask"], torch.ones_like(batch["input_ids"]), batch["labels"] != IGNORED)
-        counts = torch.stack([mask.sum() for mask in masks])
+        padded = torch.ones_like(batch["input_ids"])
+        counts = torch.stack([told.sum() for told in (batch["tokens"], padded, batch["labels"] != IGNORED)])
         self._counts = self._counts.to(counts.device) + counts
 
     def on_train_begin(self, _args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
         if self.records is not None:
-            self.records.run(self.config, num_samples=len(self.examples), total_steps=state.max_steps)
+            self.records.run(
+                self.config, num_samples=len(self.rows.samples), rows=len(self.rows), total_steps=state.max_steps
+            )
+        self.start_clock()
+
+    def start_clock(self) -> None:
+        """The next step begins now."""
         self._since = time.perf_counter()
 
     def on_step_end(
@@ -98,13 +104,13 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         )
 
     def on_save(self, *_: Any, **__: Any) -> None:
-        self._since = time.perf_counter()
+        self.start_clock()
 
     def _non_finite(self, step: int, nll: torch.Tensor, sums: list[float], indices: list[torch.Tensor]) -> str:
         what = f"the loss of step {step} is not finite"
         mine = [number for number, value in enumerate(sums) if not math.isfinite(value)]
         if mine:
-            places = ", ".join(self.examples.examples[index].place for index in indices[mine[0]].tolist())
+            places = ", ".join(place for row in indices[mine[0]].tolist() for place in self.rows.places(row))
             return f"{what}: rank {group.rank()}, micro batch {mine[0] + 1} of {len(sums)} ({places})"
         ranks = [number for number, value in enumerate(nll.tolist()) if not math.isfinite(value)]
         return f"{what}: it comes from rank {ranks[0]}" if ranks else what

@@ -248,8 +248,9 @@ class Data(Section):
     dir: str = "data"
     datasets: tuple[str, ...] = Field(min_length=1, strict=False)
     cutoff_len: int = Field(default=1024, ge=8)
-    packing: Literal["none"] = "none"
-    """How samples share rows of `cutoff_len`."""
+    packing: Literal["exact", "naive", "none"] = "exact"
+    """How samples share rows of `cutoff_len`: side by side without seeing each other, joined as in old releases of
+    LLaMA-Factory, or not at all. Plain text is joined to full rows in any case."""
     max_samples: int | None = Field(default=None, ge=1)
     broken_rows: Literal["stop", "skip"] = "stop"
     """What becomes of rows that cannot be trained on; they are counted and told either way."""

@@ -145,7 +145,7 @@ def test_logits_exist_for_labelled_positions_only(tmp_path: Path) -> None:
     labels = torch.full_like(ids, -100)
     labels[0, 9:], labels[1, 4:6] = ids[0, 9:], ids[1, 4:6]
     whole = model(input_ids=ids, labels=labels).loss
-    loss.expect(labels)
+    loss.expect({"labels": labels})
     outputs = model(input_ids=ids)
     assert outputs.logits.shape == (5, model.config.vocab_size)
     assert float(loss(outputs, labels, 5)) == pytest.approx(float(whole), rel=1e-6)

@@ -306,5 +306,5 @@ def test_the_z_loss_joins_where_the_config_has_a_weight() -> None:
     from llmctl_engine.loss import LabelledLoss
 
     loss = LabelledLoss(weighted)
-    loss.expect(labels)
+    loss.expect({"labels": labels})
     assert float(loss(weighted(ids), labels, 10)) == pytest.approx(float(outputs.loss), rel=1e-6)

@@ -1,0 +1,146 @@
+"""The proof that packing changes nothing: rows of the run itself, their samples packed and each by itself."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import torch
+
+from llmctl_engine import group
+from llmctl_engine.collate import OWN, Batch, Collator, Padded, Rows
+from llmctl_engine.config import TrainSettings
+from llmctl_engine.errors import EngineError
+from llmctl_engine.labels import IGNORED
+from llmctl_engine.loss import LabelledLoss
+
+LIMITS = {"fp32": 2e-6, "fp16": 2**-10, "bf16": 2**-7}
+"""How far two losses may lie apart, as a share of the loss where that is above 1. The same numbers are added in another
+order, so the results differ by the precision's rounding: fp32 some units of 2^-24; half precision one unit, 2^-10 or
+2^-7, since logits themselves are rounded to it."""
+
+ROWS = 2
+"""So many rows are tried; more than one where the run has that many in a micro batch."""
+SAMPLES = 8
+"""So many samples of a row are tried, the last ones, before which most others stand."""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Mean losses over the same labels."""
+
+    samples: int
+    labels: int
+    packed: float
+    separate: float
+    joined: float
+    """The rows as one text each, where samples see those before them: by so much more the proof sees a mistake."""
+    limit: float
+
+    @property
+    def holds(self) -> bool:
+        return abs(self.packed - self.separate) <= self.limit
+
+    @property
+    def shows(self) -> bool:
+        """Whether samples that see each other would have been found."""
+        return abs(self.joined - self.separate) > self.limit
+
+    def told(self) -> str:
+        """A line for the log."""
+        blind = "" if self.shows else "; on these rows samples that see each other would not show"
+        return (
+            f"packed as separate: loss {self.packed:.8g} and {self.separate:.8g} over {self.labels} labels of"
+            f" {self.samples} samples, {self.limit:.1e} may lie between{blind}"
+        )
+
+
+def assert_takes_positions(model: Any) -> None:
+    """Raises EngineError for a model that cannot be told where the texts of a row start."""
+    own = model.get_base_model() if hasattr(model, "get_base_model") else model
+    if "position_ids" not in inspect.signature(own.forward).parameters:
+        raise EngineError(
+            f"{type(own).__name__} takes no position_ids, which tell where packed samples start", hint=_INSTEAD
+        )
+
+
+def prove(
+    forward: Callable[..., Any],
+    rows: Rows,
+    collate: Collator,
+    loss: LabelledLoss,
+    *,
+    settings: TrainSettings,
+    device: torch.device,
+) -> Proof | None:
+    """Compare on the first rows that hold several samples; None where there is no such row. `forward` is the run's
+    model, evaluating. Every rank tries the same. Raises EngineError on all of them when it does not hold on one."""
+    chosen = _chosen(rows, min(settings.micro_batch, ROWS))
+    if not chosen:
+        return None
+
+    def measured(made_by: Collator, items: list[dict[str, Any]]) -> float:
+        batch = {name: _to(value, device) for name, value in made_by(items).items()}
+        return _measure(forward, loss, batch)
+
+    alone = [{"samples": [sample], "index": 0} for item in chosen for sample in item["samples"] if _labels(sample)]
+    whole = [{"samples": [_as_one(item["samples"])], "index": 0} for item in chosen]
+    labels = sum(_labels(sample) for item in chosen for sample in item["samples"])
+    padded = Padded(pad_id=0, multiple=1)  # of one row each, so that nothing is padded
+    sums = [
+        measured(collate, chosen),
+        math.fsum(measured(padded, [item]) for item in alone),
+        math.fsum(measured(padded, [item]) for item in whole),
+    ]
+    told = [[value / labels for value in mine] for mine in group.gather(sums, device).tolist()]
+    packed, separate, joined = max(told, key=lambda each: abs(each[0] - each[1]))
+    proof = Proof(len(alone), labels, packed, separate, joined, LIMITS[settings.precision] * max(1.0, abs(separate)))
+    if not proof.holds:
+        raise EngineError(
+            f"packed samples do not lose what they lose by themselves: {packed:.8g} against {separate:.8g} over"
+            f" {labels} labels of {len(alone)} samples, {proof.limit:.1e} may lie between; samples that see each other"
+            f" lose {joined:.8g}",
+            hint=_INSTEAD,
+        )
+    return proof
+
+
+_INSTEAD = "data.packing: none trains every sample in a row of its own, with any model; see docs/packing.md"
+
+
+def _chosen(rows: Rows, count: int) -> list[dict[str, Any]]:
+    """The first rows with several samples; only the last samples keep their labels."""
+    shared = (number for number, pack in enumerate(rows.packs or ()) if len(pack) > 1)
+    items = [rows[number] for number in islice(shared, count)]
+    return [
+        {**item, "samples": [*map(_quiet, item["samples"][:-SAMPLES]), *item["samples"][-SAMPLES:]]} for item in items
+    ]
+
+
+def _quiet(sample: Mapping[str, Any]) -> dict[str, Any]:
+    return {**sample, "labels": [IGNORED] * len(sample["labels"])}
+
+
+def _as_one(samples: list[Mapping[str, Any]]) -> dict[str, list[int]]:
+    return {
+        "input_ids": [i for sample in samples for i in sample["input_ids"]],
+        "labels": [i for sample in samples for i in (IGNORED, *sample["labels"][1:])],
+    }
+
+
+def _labels(sample: Mapping[str, Any]) -> int:
+    return sum(label != IGNORED for label in sample["labels"][1:])
+
+
+def _measure(forward: Callable[..., Any], loss: LabelledLoss, batch: Batch) -> float:
+    loss.expect(batch)
+    outputs = forward(**{name: value for name, value in batch.items() if name not in (*OWN, "labels")})
+    return float(loss.total(outputs))
+
+
+def _to(value: Any, device: torch.device) -> Any:
+    return value.to(device) if isinstance(value, torch.Tensor) else value
