@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 
 import typer
@@ -62,5 +63,13 @@ def root(
 def main() -> None:
     """Run the command line and exit with its code."""
     from llmctl.cli.exits import run_guarded
+    from llmctl.errors import ExitCode
 
-    sys.exit(run_guarded(app))
+    try:
+        code = run_guarded(app)
+    except KeyboardInterrupt:  # once more, while the first was told
+        code = int(ExitCode.INTERRUPTED)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as under nohup
+        # What still runs in threads is waited for; whoever does not want to wait shall not see a traceback.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    sys.exit(code)

@@ -58,9 +58,14 @@ def cancel(
 ) -> None:
     """End a run on all its nodes, and nothing else there."""
     from llmctl.cli.watching import PlainWatcher
+    from llmctl.errors import Interrupted
     from llmctl.workflows.lifecycle import cancel as end
 
-    folder, outcomes = end(run, runs=runs, watcher=PlainWatcher())
+    try:
+        folder, outcomes = end(run, runs=runs, watcher=PlainWatcher())
+    except KeyboardInterrupt:
+        why = "nodes that were told already end it all the same; once more does not wait for their answer"
+        raise Interrupted("nobody looks whether it ends everywhere", why=why, hint=f"llmctl cancel {run}") from None
     for outcome in outcomes:
         told = f"{outcome.value} processes ended" if outcome.error is None else str(outcome.error)
         typer.echo(f"{outcome.item}: {told}", err=outcome.error is not None)

@@ -6,6 +6,8 @@ import json
 import os
 import re
 import signal
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +28,15 @@ from tests.faults.harness import until
 def keeper(job: LocalJob) -> int:
     """The process that acts for the run."""
     return int(until("somebody acts for the run", lambda: actor(RunFolder(job.run))))
+
+
+def runs_now(part: bytes) -> bool:
+    """Whether a process of this machine has `part` in its command line."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it has ended
+            if part in path.read_bytes():
+                return True
+    return False
 
 
 def test_attach_tells_what_happened_follows_to_the_end_and_gives_the_outcome(local_job: MakeJob) -> None:
@@ -66,6 +77,23 @@ def test_ctrl_c_once_leaves_and_twice_cancels_in_run_and_attach(local_job: MakeJ
     assert "was cancelled" in job.tell("attach", job.run, code=130).stderr
     for each in (running, attached):
         assert "Traceback" not in each.text
+
+
+def test_ctrl_c_twice_while_the_nodes_are_being_stopped_leaves_no_traceback(local_job: MakeJob) -> None:
+    job = local_job()
+    job.tell("run", job.recipe, "--detach")
+    until("a step", lambda: job.step >= 1)
+    job.order("hang")  # and SIGTERM is not heard any more
+    log = job.run / "logs" / "localhost" / "rank0.log"
+    until("it hangs", lambda: "order: hang" in log.read_text(encoding="utf-8"))
+    cancelling = job.start("cancel", job.run)
+    asked = f"supervisor.py\0cancel\0{job.run}".encode()
+    until("the node is told", lambda: runs_now(asked))
+    cancelling.send(signal.SIGINT)
+    cancelling.until("llmctl cancel")
+    cancelling.send(signal.SIGINT)
+    assert cancelling.ends() in (-signal.SIGINT, 130)
+    assert "Traceback" not in cancelling.text
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP])
