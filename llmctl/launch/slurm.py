@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from llmctl.errors import NodeError
-from llmctl.launch.slurm_state import SlurmJob, is_fresh, judge, read_jobcomp, read_sacct, read_scontrol
+from llmctl.launch.slurm_asking import Asking, look
+from llmctl.launch.slurm_state import SlurmJob, is_fresh, judge
 from llmctl.launch.supervised import TAIL, Job, NodeReport, call, poll
 from llmctl.quoting import sh_quote
 from llmctl.remote.fanout import Outcome, fan_out, let_end
@@ -30,6 +31,8 @@ ENDING = 60.0
 @dataclass(frozen=True, kw_only=True)
 class SlurmBackend:
     """A batch job with a supervisor a node. `transports` all lead to the login machine, one under each node's name."""
+
+    _asking: Asking = field(default_factory=Asking)
 
     def starters(self, job: Job) -> tuple[str, ...]:
         """All nodes: each has a supervisor."""
@@ -86,6 +89,7 @@ class SlurmBackend:
         ran = {each.item for each in before if each.value is State.RUNNING}
         for each in numbers:
             _end(job, each, login, grace)
+        self._asking.forget(job.run_id)
 
         def one(node: str) -> int:
             after = _noted(job, transports[node])
@@ -115,30 +119,14 @@ class SlurmBackend:
         number = _number(job, login)
         if number is None:
             return report
-        found = look(number, login)
+        found = self._asking.look(job.run_id, number, login)
         if report.state is State.FAILED and (found is None or found.ended is not None):
             # On its way back to the queue a job passes through states that look like an end.
             time.sleep(SETTLING)
-            found = look(number, login)
+            found = self._asking.look(job.run_id, number, login)
         if found is not None and found.held_back and report.node == job.nodes[0]:
             login.run(f"scontrol update JobId={number} StartTime=now")
         return judge(report, found, first=report.node == job.nodes[0])
-
-
-def look(number: int, login: Transport) -> SlurmJob | None:
-    """A job as Slurm knows it: from the controller, then accounting, then the file of ended jobs. None where it is
-    forgotten. Raises NodeError when Slurm does not answer."""
-    asked = login.run(f"scontrol show job -o {number} && date +Now=%Y-%m-%dT%H:%M:%S")
-    if asked.ok:
-        return read_scontrol(asked.stdout)
-    if "Invalid job id" not in asked.stderr:
-        why = (asked.stderr.strip().splitlines() or [f"exit code {asked.code}"])[-1]
-        raise NodeError("Slurm gives no answer", where=login.node.name, why=why, hint="scontrol ping")
-    accounted = login.run(f"sacct -nPX -j {number} -o State,ExitCode,NodeList")
-    if accounted.ok and (found := read_sacct(accounted.stdout)):
-        return found
-    file = "$(scontrol show config | sed -n 's/^JobCompLoc *= *//p')"
-    return read_jobcomp(login.run(f'grep -- "^JobId={number} " "{file}"').stdout)
 
 
 @dataclass(frozen=True)

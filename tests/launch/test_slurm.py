@@ -5,14 +5,19 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from llmctl.errors import LlmctlError
+from llmctl.launch import slurm_asking
 from llmctl.launch.slurm_state import SlurmJob, judge, read_jobcomp, read_sacct, read_scontrol
 from llmctl.launch.supervised import NodeReport
+from llmctl.recipe.hosts import Node
+from llmctl.remote.fanout import fan_out
+from llmctl.remote.transport import CommandResult
 from llmctl.run.states import ENDED, State
 from llmctl.workflows import slurm_gate
 from llmctl.workflows.render import draft
@@ -81,6 +86,51 @@ def test_the_node_whose_supervisor_could_not_write_down_its_end_is_lost() -> Non
     assert ended.trouble == "Slurm says NODE_FAIL: a node failed"
     forgotten = judge(NodeReport(node="n1", state=State.SUCCEEDED, exit_code=0), None, first=True)
     assert forgotten.state is State.SUCCEEDED
+
+
+class Login:
+    """A login machine that counts how often its Slurm is asked."""
+
+    node = Node(name="login")
+
+    def __init__(self, told: CommandResult) -> None:
+        self.told = told
+        self.asked = 0
+        self.go = threading.Event()
+
+    def run(self, _command: str, **_more: Any) -> CommandResult:
+        self.asked += 1
+        self.go.wait(60)
+        return self.told
+
+
+def test_many_nodes_ask_slurm_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slurm_asking, "SHARED", 3600.0)
+    shown = SHOWN.format(state="RUNNING", reason="None", restarts=0, code="0:0", nodes="node[1-64]")
+    for told, error in (
+        (CommandResult(0, shown, ""), None),
+        (CommandResult(1, "", "Unable to contact slurm controller"), "Unable to contact slurm controller"),
+    ):
+        login, asking = Login(told), slurm_asking.Asking()
+
+        def ask(_node: int, login: Any = login, asking: slurm_asking.Asking = asking) -> str:
+            found = asking.look("r-1", 7, login)
+            return found.state if found else ""
+
+        threading.Timer(0.2, login.go.set).start()
+        outcomes = fan_out(range(64), ask)
+        assert login.asked == 1
+        assert {outcome.value for outcome in outcomes} == {None if error else "RUNNING"}
+        assert all(error is None or error in str(outcome.error) for outcome in outcomes)
+        asking.forget("r-2")
+        fan_out([0], ask)
+        assert login.asked == 1
+        asking.forget("r-1")
+        fan_out([0], ask)
+        assert login.asked == 2
+    monkeypatch.setattr(slurm_asking, "SHARED", -1.0)
+    fan_out([0], ask)
+    assert login.asked == 3
 
 
 @pytest.mark.lab
@@ -196,17 +246,20 @@ def test_a_job_that_slurm_took_without_telling_its_number_is_cancelled(
 ) -> None:
     run = submit(site, "slurm", "exec sleep 300", tmp_path, **asked("cpu", 1))
     finish(run)
-    broken = tmp_path / "bin" / "sbatch"
-    broken.parent.mkdir()
-    broken.write_text(f'#!/bin/sh\n{shutil.which("sbatch")} "$@" >/dev/null && kill -KILL $$\n', encoding="utf-8")
-    broken.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{broken.parent}:{os.environ['PATH']}")
+    sbatch = shutil.which("sbatch")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    def replace(name: str, script: str) -> None:
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+        (tmp_path / name).chmod(0o755)
+
+    replace("sbatch", f'{sbatch} "$@" >/dev/null && kill -KILL $$')
     assert all(each.error for each in run.backend.submit(run.job, run.transports))
     queued = ("squeue", "-h", f"--name={run.job.run_id}")
     assert site.slurm.ask(*queued)
     assert [each.error for each in run.backend.cancel(run.job, run.transports, GRACE)] == [None, None]
     assert site.slurm.ask(*queued) == ""
     assert site.pids(run.job.run_id) == []
-    monkeypatch.setenv("SLURM_CONF", "/nowhere")
+    replace("squeue", "echo no controller >&2; exit 1")
     told = run.backend.cancel(run.job, run.transports, GRACE)
     assert all("whether it took the job" in str(each.error) for each in told)
