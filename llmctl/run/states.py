@@ -6,10 +6,9 @@ from enum import StrEnum
 
 
 class State(StrEnum):
-    """PENDING -> CHECKING -> STAGING -> RUNNING -> one of the last four."""
+    """PENDING -> STAGING -> RUNNING -> one of the last four."""
 
     PENDING = "PENDING"
-    CHECKING = "CHECKING"
     STAGING = "STAGING"
     RUNNING = "RUNNING"
     SUCCEEDED = "SUCCEEDED"

@@ -23,12 +23,9 @@ class Silence:
     deserted: float = 0.0
     """Seconds for which all were asked and nobody has answered since; sleep of this machine does not count."""
 
-    def round(
-        self, asked: Collection[str], answered: Collection[str], took: float, *, witnessed: bool = False, stepped: bool
-    ) -> None:
-        """Take in a round that took so many seconds. `witnessed`: another machine answered; `stepped`: a step was
-        told of."""
-        self.alone = not answered and not witnessed
+    def round(self, asked: Collection[str], answered: Collection[str], took: float, *, stepped: bool) -> None:
+        """Take in a round that took so many seconds. `stepped`: a step was told of."""
+        self.alone = not answered
         self.deserted = self.deserted + min(took, LONGEST_ROUND) if self.alone else 0.0
         for node in asked:
             if node in answered:

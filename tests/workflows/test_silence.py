@@ -42,13 +42,6 @@ def test_a_sleep_of_this_machine_loses_no_node() -> None:
     assert silence.lost == ()
 
 
-def test_a_spare_that_answers_shows_that_a_lone_node_is_lost() -> None:
-    silence = Silence()
-    for _ in range(4):
-        silence.round(("a",), set(), 10, witnessed=True, stepped=False)
-    assert silence.lost == ("a",)
-
-
 def test_time_in_which_nobody_answers_is_counted_but_not_the_sleep_of_this_machine() -> None:
     silence = Silence()
     silence.round(NODES, set(), 10, stepped=False)
