@@ -1,0 +1,70 @@
+"""Which samples share a row."""
+
+from __future__ import annotations
+
+import bisect
+import random
+
+import numpy as np
+import pytest
+from llmctl_engine.packing import join, pack, padding
+
+
+def _by_the_rule(lengths: list[int], cutoff_len: int) -> list[list[int]]:
+    """Neat packing as it is described: always the longest that fits, the last one of equals."""
+    left = sorted((length, number) for number, length in enumerate(lengths))
+    rows = []
+    while left:
+        row, room = [], cutoff_len
+        while place := bisect.bisect(left, (room, len(lengths))):
+            length, number = left.pop(place - 1)
+            row.append(number)
+            room -= length
+        rows.append(row)
+    return rows
+
+
+def test_rows_are_those_of_neat_packing() -> None:
+    assert pack([5, 3, 8, 3, 2], 8) == [[2], [0, 3], [1, 4]]
+    assert pack([4, 4, 4], 8) == [[2, 1], [0]]
+    draw = random.Random(1)
+    for _ in range(200):
+        cutoff_len = draw.choice((3, 16, 40))
+        lengths = [draw.randint(1, cutoff_len) for _ in range(draw.randint(0, 60))]
+        assert pack(lengths, cutoff_len) == _by_the_rule(lengths, cutoff_len), (lengths, cutoff_len)
+
+
+def test_every_sample_is_in_one_row_and_no_row_is_too_long() -> None:
+    lengths = np.clip(np.random.default_rng(2).lognormal(5, 0.8, 50_000).astype(np.int64), 1, 2048)
+    rows = pack(lengths, 2048)
+    assert sorted(number for row in rows for number in row) == list(range(50_000))
+    filled = [int(lengths[row].sum()) for row in rows]
+    assert max(filled) == 2048
+    assert len(rows) == -(-int(lengths.sum()) // 2048), "no better packing exists for lengths like these"
+
+
+@pytest.mark.parametrize("lengths", [[3, 9], [3, 0]])
+def test_a_sample_that_fits_no_row(lengths: list[int]) -> None:
+    with pytest.raises(ValueError, match="do not fit in rows of 8"):
+        pack(lengths, 8)
+
+
+def test_joined_texts_are_cut_anywhere_and_begin_anew_after_a_thousand() -> None:
+    samples = [([number, number, number], [-100, number, number]) for number in range(1001)]
+    first, second = join(samples, 7, end=5000)
+    assert first.rows[0] == ([0, 0, 0, 1, 1, 1, 2], [-100, 0, 0, -100, 1, 1, -100])
+    assert (len(first.rows), first.dropped) == (428, 5), "3000 tokens and one end"
+    assert (second.rows, second.dropped) == ([], 4)
+    (short,) = join(samples[:2], 7, end=5000)
+    assert short.rows == [([0, 0, 0, 1, 1, 1, 5000], [-100, 0, 0, -100, 1, 1, 5000])]
+    (plain,) = join(samples[:2], 5, end=None)
+    assert (plain.rows, plain.dropped) == ([([0, 0, 0, 1, 1], [-100, 0, 0, -100, 1])], 1)
+
+
+def test_the_padding_to_expect() -> None:
+    assert padding([8, 16, 24], 1) == 0
+    assert padding([5, 8], 1) == pytest.approx(1 - 13 / 16), "to a multiple of 8"
+    draw = np.random.default_rng(3)
+    lengths = draw.integers(1, 500, 3000)
+    drawn = -(-draw.choice(lengths, (20_000, 4)) // 8) * 8
+    assert padding(lengths, 4) == pytest.approx(1 - lengths.mean() / drawn.max(axis=1).mean(), abs=0.003)
