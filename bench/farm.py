@@ -31,8 +31,8 @@ class Farm:
 
 @contextmanager
 def farm(folder: Path, count: int, *, alone: bool = False) -> Iterator[Farm]:
-    """Bring up `count` nodes whose names are their addresses; they end with the block. `alone`: each sees no processes
-    but its own, which end with it, and no ~/.bashrc: what that starts could be killed midway. Needs root.
+    """Bring up `count` nodes whose names are their addresses; they end with the block. As root they read no ~/.bashrc:
+    what that starts would be measured too. `alone`: each sees no processes but its own, which end with it. Needs root.
 
     Raises RuntimeError where sshd is missing or does not start."""
     sshd = shutil.which("sshd", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
@@ -72,10 +72,8 @@ def _private_run(*, alone: bool) -> list[str]:
     dies_with_us = ["nice", "-n", "5", "setpriv", "--pdeathsig", "KILL", "--"]
     if os.geteuid() != 0:
         return dies_with_us
-    spaces, mounts = ["-m"], "mount -t tmpfs run /run && mkdir /run/sshd"
-    if alone:
-        spaces += ["-p", "-f", "--mount-proc", "--kill-child"]
-        mounts += " && { [ ! -e ~/.bashrc ] || mount --bind /dev/null ~/.bashrc; }"
+    spaces = ["-m", "-p", "-f", "--mount-proc", "--kill-child"] if alone else ["-m"]
+    mounts = "mount -t tmpfs run /run && mkdir /run/sshd && { [ ! -e ~/.bashrc ] || mount --bind /dev/null ~/.bashrc; }"
     return [*dies_with_us, "unshare", *spaces, "sh", "-c", f'{mounts} && exec "$@"', "sh"]
 
 
