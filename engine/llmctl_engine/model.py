@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from llmctl_engine.config import EngineConfig, LoraSettings, ModelConfig
-from llmctl_engine.errors import EngineError
+from llmctl_engine.errors import LOADING_ERRORS, EngineError, first_line
 from llmctl_engine.families import FAMILIES
 from llmctl_engine.tokenizer import Tokenizer
 
@@ -47,7 +47,7 @@ def _from_folder(source: ModelConfig, path: Path, dtype: torch.dtype) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     from llmctl_engine import models
-    from llmctl_engine.models.folder import LOADING_ERRORS, assert_whole, first_line, read_json
+    from llmctl_engine.models.folder import assert_known, assert_whole, read_json
 
     models.register()
     assert_whole(path)
@@ -74,6 +74,7 @@ def _from_folder(source: ModelConfig, path: Path, dtype: torch.dtype) -> Any:
             hint="model.trust_remote_code: true runs the code in it, if you trust that" if own_code else "",
         ) from error
     _assert_all_there(path, loaded)
+    assert_known(path, model, loaded["unexpected_keys"])
     return model
 
 

@@ -19,6 +19,8 @@ from llmctl_engine.models.attention import assert_supported, mask_for
 from llmctl_engine.models.heads import NormHead, z_loss
 from llmctl_engine.models.layers import RMSNorm, Rotary, attend, rotary, rotate, split_heads
 from llmctl_engine.models.masks import Mask
+from llmctl_engine.models.settings import assert_sound
+from llmctl_engine.models.shards import load_shard_by_shard
 
 ROPE_BASE = 10000.0
 VOCABULARY_2 = 125696
@@ -144,6 +146,7 @@ class BaichuanPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
     # Published 7B folders carry it; it follows from the config.
     _keys_to_ignore_on_load_unexpected = (r"rotary_emb\.inv_freq",)
     _can_record_outputs = {"hidden_states": BaichuanLayer, "attentions": BaichuanAttention}  # noqa: RUF012
+    _load_pretrained_model = staticmethod(load_shard_by_shard)
 
     @classmethod
     def _can_set_attn_implementation(cls) -> bool:
@@ -151,6 +154,7 @@ class BaichuanPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
         return True
 
     def __init__(self, config: BaichuanConfig) -> None:
+        assert_sound(config)
         self._supports_flash_attn = not config.has_alibi
         assert_supported(config, alibi=config.has_alibi)
         super().__init__(config)

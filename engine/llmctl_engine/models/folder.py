@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from llmctl_engine.errors import EngineError
 
+SAFETENSORS = ".safetensors"
 SINGLE = ("model.safetensors", "pytorch_model.bin")
 INDEXED = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 POINTER = b"version https://git-lfs"
 COPY = "copy the whole folder again"
-LOADING_ERRORS = (OSError, EOFError, ValueError, TypeError, RuntimeError, LookupError, AttributeError)
-"""What transformers raises for files that it can make nothing of."""
 
 
 def assert_whole(folder: Path) -> None:
@@ -23,15 +24,35 @@ def assert_whole(folder: Path) -> None:
     if not (folder / "config.json").is_file():
         raise EngineError(f"{folder} is no model folder: it has no config.json", hint="see model.path")
     read_json(folder / "config.json")
-    for path in _weights(folder):
+    for path in weight_files(folder):
         if not path.is_file():
             raise EngineError(f"{folder} lacks {path.name}, which its index names", hint=COPY)
         with path.open("rb") as file:
             if file.read(len(POINTER)) == POINTER:
                 raise EngineError(f"{path} is a pointer of Git LFS, not the weights", hint=f"git -C {folder} lfs pull")
-        whole = _safetensors_whole(path) if path.suffix == ".safetensors" else _bin_whole(path)
+        whole = _safetensors_whole(path) if path.suffix == SAFETENSORS else _bin_whole(path)
         if not whole:
             raise EngineError(f"{path} is cut off or broken, at {path.stat().st_size} bytes", hint=COPY)
+
+
+def assert_known(folder: Path, model: Any, unexpected: Iterable[str]) -> None:
+    """Raises EngineError for weights of layers that the model has otherwise, or of more layers than it has: it would
+    be another model without them. What hangs beside the layers, a tower for pictures for instance, may be left out."""
+    stacks = {_stack(name) for name, _ in model.named_parameters()} - {None}
+    strange = sorted(name for name in unexpected if _stack(name) in stacks)
+    if strange:
+        raise EngineError(
+            f"{folder} holds {len(strange)} weights that its config.json does not account for: "
+            + ", ".join(strange[:3])
+            + (", ..." if len(strange) > 3 else ""),
+            hint="config.json is of another model, or says too few layers",
+        )
+
+
+def _stack(name: str) -> str | None:
+    """What stands before the first number in the name of a layer's weight."""
+    found = re.match(r"(.*?)\.\d+\.", name)
+    return found[1] if found else None
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -45,22 +66,32 @@ def read_json(path: Path) -> dict[str, Any]:
     return values
 
 
-def first_line(error: BaseException) -> str:
-    """The first line of an error's text that says something."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-
-
-def _weights(folder: Path) -> list[Path]:
-    """The files that transformers will read, by its order of preference."""
+def weight_files(folder: Path) -> list[Path]:
+    """The files that transformers will read, by its order of preference. Raises EngineError for none, for a dead link,
+    and for an index that names none or such as lie elsewhere."""
     for single, indexed in zip(SINGLE, INDEXED, strict=True):
+        for path in (folder / single, folder / indexed):
+            if path.is_symlink() and not path.exists():
+                raise EngineError(f"{path} is a link to {path.readlink()}, which is not there", hint="copy with cp -L")
         if (folder / single).is_file():
             return [folder / single]
         if (folder / indexed).is_file():
-            named = read_json(folder / indexed).get("weight_map")
-            if not isinstance(named, dict) or not all(isinstance(name, str) for name in named.values()):
-                raise EngineError(f"{folder / indexed} names no files of weights", hint=COPY)
-            return [folder / name for name in sorted(set(named.values()))]
+            return [folder / name for name in _shards(folder / indexed)]
     raise EngineError(f"{folder} holds no weights: none of {', '.join((*SINGLE, *INDEXED))}", hint=COPY)
+
+
+def _shards(index: Path) -> list[str]:
+    values = read_json(index)
+    named = values.get("weight_map")
+    if not isinstance(named, dict) or not named or not all(isinstance(name, str) for name in named.values()):
+        raise EngineError(f"{index} names no files of weights", hint=COPY)
+    shards = sorted(set(named.values()))
+    for name in shards:
+        if Path(name).name != name or not name.endswith((SAFETENSORS, ".bin")):
+            raise EngineError(f"{index} names {name}, which is no file of weights beside it", hint=COPY)
+    if not isinstance(values.get("metadata"), dict):
+        raise EngineError(f"{index} has no metadata, which transformers wants", hint='write "metadata": {} into it')
+    return shards
 
 
 def _safetensors_whole(path: Path) -> bool:

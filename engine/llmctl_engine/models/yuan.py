@@ -19,6 +19,8 @@ from llmctl_engine.models.attention import finished, flash_mask, ready_made
 from llmctl_engine.models.filtering import LocalFilter, with_filter_state
 from llmctl_engine.models.layers import MASKED, RMSNorm, Rotary, attend, rotary, rotate, split_heads
 from llmctl_engine.models.masks import Mask, packed_segments, text_starts, visible_keys
+from llmctl_engine.models.settings import assert_sound
+from llmctl_engine.models.shards import load_shard_by_shard
 
 EOD = 77185
 """Yuan's end of a document, its only special token."""
@@ -139,11 +141,16 @@ class YuanPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
     # Published folders carry it; it follows from the config.
     _keys_to_ignore_on_load_unexpected = (r"rotary_emb\.inv_freq",)
     _can_record_outputs = {"hidden_states": YuanLayer, "attentions": YuanAttention}  # noqa: RUF012
+    _load_pretrained_model = staticmethod(load_shard_by_shard)
 
     @classmethod
     def _can_set_attn_implementation(cls) -> bool:
         """transformers looks for words of its own in the source otherwise."""
         return True
+
+    def __init__(self, config: YuanConfig) -> None:
+        assert_sound(config)
+        super().__init__(config)
 
 
 class YuanModel(YuanPreTrainedModel):
