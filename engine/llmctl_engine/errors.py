@@ -18,3 +18,14 @@ class Stopped(EngineError):
     def __init__(self, signal_number: int, what: str) -> None:
         super().__init__(what)
         self.exit_code = 128 + signal_number
+
+
+LOADING_ERRORS = (
+    *(OSError, EOFError, ValueError, TypeError, RuntimeError, LookupError, AttributeError, AssertionError, ImportError),
+)
+"""What transformers raises for files that it can make nothing of, or only with a package that is not there."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text that says something."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
