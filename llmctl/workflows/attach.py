@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Container, Iterable, Sequence
-from typing import Any
 
 from llmctl.errors import UsageError
 from llmctl.launch.supervised import NodeReport
@@ -13,7 +12,7 @@ from llmctl.run.attempts import read_attempts
 from llmctl.run.folder import RunFolder
 from llmctl.run.records import Progress
 from llmctl.run.states import State
-from llmctl.workflows.attempting import interrupted_restart
+from llmctl.workflows.attempting import interrupted_restart, started_alike
 from llmctl.workflows.ending import noted_ending
 from llmctl.workflows.keeping import keep
 from llmctl.workflows.live import Live, opened
@@ -65,6 +64,10 @@ def look_on(live: Live, watcher: Watcher, recent: Sequence[NodeReport]) -> None:
     silent: set[str] = set()
     known = live.folder.read_manifest()
 
+    def as_before() -> bool:
+        now = live.folder.read_manifest()
+        return now["state"] == known["state"] and started_alike(known, now)
+
     def tell(answers: Iterable[Answer]) -> None:
         for answer in answers:
             tell_silence(answer, silent, watcher.note)
@@ -75,7 +78,7 @@ def look_on(live: Live, watcher: Watcher, recent: Sequence[NodeReport]) -> None:
                 tell_news(answer.value, live, progress, watcher)
 
     with Polling(live, told_so_far(recent)) as polling:
-        while actor(live.folder) is not None and _same(known, live.folder.read_manifest()):
+        while actor(live.folder) is not None and as_before():
             look(live.folder)
             tell(polling.take(INTERVAL))
         tell(polling.rest())
@@ -108,11 +111,6 @@ def _show(recent: Sequence[NodeReport], live: Live, watcher: Watcher) -> None:
     if progress.step:
         watcher.note(f"step {progress.step} of {progress.total_steps} so far")
         watcher.progress(progress)
-
-
-def _same(before: dict[str, Any], now: dict[str, Any]) -> bool:
-    """Whether a run still runs as it did: not ended, and not started again."""
-    return all(before.get(key) == now.get(key) for key in ("state", "job", "attempts"))
 
 
 def _await_start(folder: RunFolder, watcher: Watcher) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, replace
+from typing import Any
 
 from llmctl.run.attempts import Attempt, Reason, opened_attempts, read_attempts
 from llmctl.run.folder import RunFolder
@@ -53,6 +55,11 @@ def interrupted_restart(folder: RunFolder) -> bool:
     manifest = folder.read_manifest()
     attempts = read_attempts(manifest)
     return State(manifest["state"]) is State.STAGING and bool(attempts) and attempts[-1].reason is not None
+
+
+def started_alike(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether a run, by two of its manifests, still runs where and as it did: it was not started again."""
+    return all(before.get(key) == now.get(key) for key in ("job", "attempts"))
 
 
 def assert_wanted(folder: RunFolder) -> None:

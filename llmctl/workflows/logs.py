@@ -19,10 +19,10 @@ from llmctl.run.folder import RunFolder
 from llmctl.run.index import find_run, runs_folder
 from llmctl.run.states import ENDED, State
 from llmctl.workflows.attach import tell_silence
+from llmctl.workflows.attempting import started_alike
 from llmctl.workflows.live import Live, opened
 from llmctl.workflows.merging import lines_of, log_files, merged
 from llmctl.workflows.polling import INTERVAL, Answer, Polling
-from llmctl.workflows.status import started_alike
 from llmctl.workflows.watching import label_of
 
 

@@ -20,7 +20,7 @@ from llmctl.run.index import IndexEntry, find_run, runs_folder
 from llmctl.run.records import Progress
 from llmctl.run.seen import NodeSeen
 from llmctl.run.states import ENDED, State
-from llmctl.workflows.attempting import interrupted_restart
+from llmctl.workflows.attempting import interrupted_restart, started_alike
 from llmctl.workflows.ending import conclude, noted_ending
 from llmctl.workflows.follow import GRACE
 from llmctl.workflows.live import Live, opened
@@ -173,11 +173,6 @@ def watched(given: str | None, *, runs: Path | None) -> Iterator[RunStatus]:
                         view.take(answer.item, answer.value, answer.error)
                     view.memory.keep()
                     look(folder)
-
-
-def started_alike(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    """Whether a run still runs where and as it did."""
-    return all(before.get(key) == now.get(key) for key in ("job", "attempts"))
 
 
 def _state_now(live: Live, view: View) -> State:

@@ -18,6 +18,7 @@ from llmctl.workflows.attempting import (
     interrupted_restart,
     note_anew,
     note_attempt,
+    started_alike,
 )
 from llmctl.workflows.watching import Ending
 
@@ -68,6 +69,17 @@ def test_what_torchrun_or_slurm_began_is_an_attempt_too(folder: RunFolder, reaso
     first, second = read_attempts(folder.read_manifest())
     assert (first.reason, first.last_step) == (reason, 8)
     assert (second.number, second.from_step, second.elastic, second.automatic) == (2, 5, True, False)
+
+
+def test_a_run_is_started_alike_until_it_has_another_attempt_or_other_nodes(folder: RunFolder) -> None:
+    before = folder.read_manifest()
+    folder.update_manifest(state=State.SUCCEEDED, last_step=9)
+    assert started_alike(before, folder.read_manifest())
+    folder.update_manifest(job={"nodes": ["a", "c"]})
+    assert not started_alike(before, folder.read_manifest())
+    before = folder.read_manifest()
+    note_anew(folder, Progress(), 8, Reason.REQUEUED)
+    assert not started_alike(before, folder.read_manifest())
 
 
 def test_a_cancelled_run_is_not_wanted_any_more(folder: RunFolder) -> None:
