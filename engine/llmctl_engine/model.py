@@ -59,6 +59,7 @@ def _from_folder(source: ModelConfig, path: Path, dtype: torch.dtype) -> Any:
             path,
             config=_of_family(model_config, source.family, path),
             dtype=dtype,
+            attn_implementation=source.attention,
             **named,
             ignore_mismatched_sizes=True,
             output_loading_info=True,
@@ -71,11 +72,15 @@ def _from_folder(source: ModelConfig, path: Path, dtype: torch.dtype) -> Any:
     except (*LOADING_ERRORS, SafetensorError, StrictDataclassError) as error:
         raise EngineError(
             f"{path} holds no model that can be loaded: {type(error).__name__}: {first_line(error)}",
-            hint="model.trust_remote_code: true runs the code in it, if you trust that" if own_code else "",
+            hint="model.trust_remote_code: true runs the code in it, if you trust that" if own_code else _other(source),
         ) from error
     _assert_all_there(path, loaded)
     assert_known(path, model, loaded["unexpected_keys"])
     return model
+
+
+def _other(source: ModelConfig) -> str:
+    return f"if {source.attention} is what is missing, leave model.attention out" if source.attention else ""
 
 
 def _of_family(model_config: Any, family: str | None, path: Path) -> Any:
@@ -127,10 +132,11 @@ def _from_scratch(source: ModelConfig, tokenizer: Tokenizer, dtype: torch.dtype)
     special = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
     try:
         config = AutoConfig.for_model(init.get("model_type", "llama"), **special | values)
+        config._attn_implementation = source.attention
         # Not `from_config`, which under ZeRO-3 draws other random weights than one process does.
         return MODEL_FOR_CAUSAL_LM_MAPPING[type(config)](config).to(dtype)
-    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, StrictDataclassError) as error:
-        raise EngineError(f"model.init makes no model: {' '.join(str(error).split())}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError, StrictDataclassError) as error:
+        raise EngineError(f"model.init makes no model: {' '.join(str(error).split())}", hint=_other(source)) from error
 
 
 def _with_lora(model: Any, lora: LoraSettings) -> Any:
@@ -148,7 +154,7 @@ def _with_lora(model: Any, lora: LoraSettings) -> Any:
         r=lora.r,
         lora_alpha=lora.alpha or 2 * lora.r,
         lora_dropout=lora.dropout,
-        target_modules=lora_targets(model.config.model_type, lora.targets),
+        target_modules=lora_targets(model.config, lora.targets),
     )
     try:
         return get_peft_model(model, settings)

@@ -21,6 +21,10 @@ class Listed:
     user: list[str]
     answer: list[str]
     between: list[str]
+    observation: list[str] | None
+    """Around what a tool gave back; null where that is written as a user's text."""
+    function: list[str] | None
+    """Around calls of functions; null where they are written as an answer."""
     default_system: str
     stop: list[str]
     efficient_eos: bool
@@ -57,6 +61,8 @@ def _listed(name: str, template: Template) -> Listed:
         user=_texts(template.user),
         answer=_texts(template.answer),
         between=_texts(template.between),
+        observation=None if template.observation is None else _texts(template.observation),
+        function=None if template.function is None else _texts(template.function),
         default_system=template.default_system,
         stop=list(template.stop),
         efficient_eos=template.efficient_eos,

@@ -16,6 +16,9 @@ def test_all_templates_are_listed(run_llmctl: RunLlmctl) -> None:
     assert baichuan["user"] == ["<reserved_102>", "{}", "<reserved_103>"]
     assert baichuan["needs"] == ["<reserved_102>", "<reserved_103>"]
     assert (baichuan["start"], baichuan["efficient_eos"], baichuan["cutoff_rule"]) == (["<bos>"], True, "lf02")
+    llama3 = next(row for row in rows if row["name"] == "llama3@0.9.5")
+    assert llama3["observation"][0].startswith("<|start_header_id|>ipython<|end_header_id|>\n\n{}")
+    assert (llama3["function"], baichuan["observation"]) == (None, None)
 
 
 def test_one_template_is_told_in_a_table(run_llmctl: RunLlmctl) -> None:

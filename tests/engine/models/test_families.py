@@ -265,22 +265,33 @@ def test_published_sizes(values: dict[str, int], parameters: int) -> None:
 
 def test_lora_by_family() -> None:
     from llmctl_engine.errors import EngineError
+    from llmctl_engine.models.baichuan import BaichuanConfig
     from llmctl_engine.models.lora import LINEARS, lora_targets
+    from llmctl_engine.models.yuan import YuanConfig
     from peft import LoraConfig, get_peft_model
+    from transformers import LlamaConfig
 
     for name in ("baichuan2-13b", "yuan"):
         model = small(name)
         family = model.config.model_type
-        adapted = get_peft_model(model, LoraConfig(target_modules=lora_targets(family, ["all"]), r=2))
+        adapted = get_peft_model(model, LoraConfig(target_modules=lora_targets(model.config, ["all"]), r=2))
         touched = {n.split(".lora_A")[0].rpartition(".")[2] for n, _ in adapted.named_parameters() if "lora_A" in n}
         assert touched == set(LINEARS[family])
-    assert lora_targets("llama", ["all"]) == "all-linear"
-    assert lora_targets("llama", ["q_proj"]) == ["q_proj"]
-    assert lora_targets("yuan", ["v_proj", "k_proj", "q_proj"]) == ["v_proj", "k_proj", "q_proj"]
-    with pytest.raises(EngineError, match=r"holds q, k and v in one module\. name W_pack"):
-        lora_targets("baichuan", ["q_proj", "v_proj"])
-    with pytest.raises(EngineError, match=r"its k_proj those of the other\. name both or neither"):
-        lora_targets("yuan", ["q_proj", "v_proj"])
+    llama, baichuan = LlamaConfig(), BaichuanConfig(**CONFIGS["baichuan-7b"])
+    second, yuan = BaichuanConfig(**CONFIGS["baichuan2-7b"]), YuanConfig()
+    assert lora_targets(llama, ["all"]) == "all-linear"
+    assert lora_targets(llama, ["q_proj"]) == ["q_proj"]
+    assert lora_targets(yuan, ["v_proj", "k_proj", "q_proj"]) == ["v_proj", "k_proj", "q_proj"]
+    assert lora_targets(baichuan, ["lm_head"]) == ["lm_head"]
+    for config, targets, message in (
+        (baichuan, ["q_proj", "v_proj"], r"holds q, k and v in one module\. name W_pack"),
+        (yuan, ["q_proj", "v_proj"], r"its k_proj those of the other\. name both or neither"),
+        (yuan, ["self_attn.k_proj"], r"its k_proj those of the other\. name both or neither"),
+        (second, ["W_pack", "lm_head"], r"is normalised, and what LoRA adds to it could not be merged"),
+        (yuan, ["lm_head"], r"the head is the embedding"),
+    ):
+        with pytest.raises(EngineError, match=message):
+            lora_targets(config, targets)
 
 
 def test_yuans_q_and_k_of_a_head_lie_side_by_side() -> None:
