@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ OWN = ("index", "tokens")
 """What a batch tells the engine beside what the model takes: the number of each row, and how many of the batch's tokens
 are no padding."""
 
-Sample = Mapping[str, Sequence[int]]
+Sample = Mapping[str, Sequence[int] | np.ndarray[Any, Any]]
 Batch = dict[str, Any]
 
 
@@ -32,10 +32,20 @@ class Samples(Protocol):
         """Where a sample came from."""
 
 
+class Packs(Protocol):
+    """The numbers of the samples of every pack."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, number: int, /) -> Sequence[int] | np.ndarray[Any, Any]: ...
+
+    def __iter__(self) -> Iterator[Sequence[int] | np.ndarray[Any, Any]]: ...
+
+
 class Rows:
     """A map-style dataset of torch: what one place of a batch holds, a sample or those of a pack, and its number."""
 
-    def __init__(self, samples: Samples, packs: Sequence[Sequence[int]] | None) -> None:
+    def __init__(self, samples: Samples, packs: Packs | None) -> None:
         self.samples, self.packs = samples, packs
 
     def __len__(self) -> int:
@@ -48,7 +58,7 @@ class Rows:
         """Where the samples of a row came from."""
         return [self.samples.place(held) for held in self._held(number)]
 
-    def _held(self, number: int) -> Sequence[int]:
+    def _held(self, number: int) -> Sequence[int] | np.ndarray[Any, Any]:
         return [number] if self.packs is None else self.packs[number]
 
 

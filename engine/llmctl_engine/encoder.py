@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from llmctl_engine.errors import EngineError
 from llmctl_engine.own_template import OWN_TEMPLATE, own_segments
@@ -21,15 +21,14 @@ class Encoder:
         self.tokenizer = tokenizer
         self.name = template
         self.template: Template = OWN_TEMPLATE if template == OWN else TEMPLATES[template]
-        self._ids: dict[Part, Ids] = {}
         self._check_special_tokens()
 
     def pairs(self, samples: Iterable[Sample]) -> list[list[tuple[Ids, Ids]]]:
-        """The (prompt, answer) ids of every turn of every sample; all texts go through the tokenizer at once. Raises
-        EngineError for a sample that the template cannot write."""
+        """The (prompt, answer) ids of every turn of every sample; all texts go through the tokenizer at once, equal
+        ones as one. Raises EngineError for a sample that the template cannot write."""
         told = [self._segments(sample) for sample in samples]
-        self._learn(told)
-        return [[(self._join(prompt), self._join(answer)) for prompt, answer in turns] for turns in told]
+        known = self._known(told)
+        return [[(_join(prompt, known), _join(answer, known)) for prompt, answer in turns] for turns in told]
 
     def texts(self, texts: list[str]) -> list[Ids]:
         """The ids of plain texts."""
@@ -57,21 +56,11 @@ class Encoder:
                 hint=f"template {self.name}: choose another with model.template, see docs/templates.md",
             ) from error
 
-    def _learn(self, told: list[list[Pair]]) -> None:
-        new = dict.fromkeys(
-            part
-            for turns in told
-            for pair in turns
-            for parts in pair
-            for part in parts
-            if isinstance(part, str) and part and part not in self._ids
-        )
-        self._ids |= zip(new, self.texts([part for part in new if isinstance(part, str)]), strict=True)
-
-    def _join(self, parts: tuple[Part, ...]) -> Ids:
-        return [
-            i for part in parts for i in (self._special(part) if isinstance(part, Token) else self._ids.get(part, []))
-        ]
+    def _known(self, told: list[list[Pair]]) -> dict[Part, Ids]:
+        parts = dict.fromkeys(part for turns in told for pair in turns for parts in pair for part in parts if part)
+        texts = [part for part in parts if isinstance(part, str)]
+        known: dict[Part, Ids] = {part: self._special(part) for part in parts if isinstance(part, Token)}
+        return known | dict(zip(texts, self.texts(texts), strict=True))
 
     def _special(self, token: Token) -> Ids:
         if token == BOS:
@@ -102,3 +91,7 @@ class Encoder:
                 f"the tokenizer has no {', '.join(missing)}, which the template {self.name} needs",
                 hint="choose the template that the model was made with (model.template)",
             )
+
+
+def _join(parts: tuple[Part, ...], known: Mapping[Part, Ids]) -> Ids:
+    return [i for part in parts if part for i in known[part]]

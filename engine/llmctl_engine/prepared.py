@@ -24,7 +24,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -53,6 +53,15 @@ class Ragged:
         start = self.ends[number - 1] if number else 0
         return self.flat[start : self.ends[number]]
 
+    def __iter__(self) -> Iterator[Numbers]:
+        return (self[number] for number in range(len(self)))
+
+    @classmethod
+    def of(cls, lists: Sequence[Sequence[int]]) -> Ragged:
+        """The same lists, int64."""
+        flat = np.fromiter(chain.from_iterable(lists), dtype=np.int64)
+        return cls(flat, np.cumsum([len(each) for each in lists], dtype=np.int64))
+
     def lengths(self) -> Numbers:
         """The length of every list, int64."""
         return np.diff(self.ends, prepend=0)
@@ -72,6 +81,10 @@ class Prepared:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def __getitem__(self, number: int) -> dict[str, Numbers]:
+        """`input_ids` and `labels` of an example."""
+        return {"input_ids": self.ids[number], "labels": self.labels[number]}
 
     def place(self, number: int) -> str:
         """Where an example came from."""
@@ -200,14 +213,10 @@ class Writer:
         self._places.close()
         return np.asarray(np.load(self.folder / "ends.npy", mmap_mode="r"))
 
-    def packs(self, packs: Sequence[Sequence[int]]) -> None:
+    def packs(self, packs: Ragged) -> None:
         """The example numbers of every pack."""
-        flat, ends = Column(self.folder / "packs.npy", "<i8"), Column(self.folder / "pack_ends.npy", "<i8")
-        for pack in packs:
-            flat.extend(pack)
-        ends.extend(np.cumsum([len(pack) for pack in packs], dtype=np.int64))
-        flat.close()
-        ends.close()
+        np.save(self.folder / "packs.npy", packs.flat)
+        np.save(self.folder / "pack_ends.npy", packs.ends)
 
     def finish(self, about: Mapping[str, Any]) -> None:
         """Write prepared.json, with the digests of everything else."""

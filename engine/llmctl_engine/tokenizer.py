@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
+import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from llmctl_engine.config import ModelConfig
-from llmctl_engine.errors import EngineError
+from llmctl_engine.errors import LOADING_ERRORS, EngineError, first_line
+from llmctl_engine.families import FAMILIES
 from llmctl_engine.turns import Sample
 
 Tokenizer = Any
@@ -14,36 +19,56 @@ SPECIAL = ("<unk>", "<s>", "</s>")
 """Unknown (also padding), begin and end of a tokenizer made from scratch; ids 0, 1, 2."""
 
 
-def load_tokenizer(model: ModelConfig, samples: Iterable[Sample]) -> Tokenizer:
-    """A tokenizer with a padding and an end token. Raises EngineError when the folder holds none."""
+def load_tokenizer(model: ModelConfig, trained: Path | None = None) -> Tokenizer:
+    """A tokenizer with a padding and an end token: the model's own, else the one that was `trained` and saved there.
+    Raises EngineError when the folder holds none."""
     if model.path is None:
-        tokenizer = train_tokenizer(samples, vocab_size=int((model.init or {}).get("vocab_size", 8000)))
-    else:
-        from transformers import AutoTokenizer
+        from transformers import PreTrainedTokenizerFast
 
+        return PreTrainedTokenizerFast.from_pretrained(trained, local_files_only=True)
+    from transformers import AutoTokenizer
+
+    if _needs_own_classes(model):
         from llmctl_engine import models
-        from llmctl_engine.models.folder import LOADING_ERRORS, first_line
 
         models.register()
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(
-                model.path, trust_remote_code=model.trust_remote_code, local_files_only=True, padding_side="right"
-            )
-        except ImportError as error:
-            raise EngineError(
-                f"the tokenizer of {model.path} needs a package: {first_line(error)}",
-                hint="pip install 'llmctl[engine]' on the nodes",
-            ) from error
-        except LOADING_ERRORS as error:
-            raise EngineError(
-                f"{model.path} holds no tokenizer that can be loaded: {first_line(error)}",
-                hint="model.path must be a Hugging Face folder with tokenizer files",
-            ) from error
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            model.path, trust_remote_code=model.trust_remote_code, local_files_only=True, padding_side="right"
+        )
+    except ImportError as error:
+        raise EngineError(
+            f"the tokenizer of {model.path} needs a package: {first_line(error)}",
+            hint="pip install 'llmctl[engine]' on the nodes",
+        ) from error
+    except LOADING_ERRORS as error:
+        raise EngineError(
+            f"{model.path} holds no tokenizer that can be loaded: {first_line(error)}",
+            hint="model.path must be a Hugging Face folder with tokenizer files",
+        ) from error
     if tokenizer.eos_token_id is None:
         raise EngineError("the tokenizer has no end token", hint="set eos_token in tokenizer_config.json")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def leave_out_torch(model: ModelConfig) -> None:
+    """Keep torch out of a process that only tokenises, where the tokenizer can do without: transformers then starts in
+    a second instead of ten. Before transformers is imported; nothing else can be done with it then."""
+    if not model.trust_remote_code and not _needs_own_classes(model) and "torch" not in sys.modules:
+        sys.modules["torch"] = None  # type: ignore[assignment]  # found by nobody
+        os.environ["TRANSFORMERS_NO_ADVISORY_WARNINGS"] = "1"
+
+
+def _needs_own_classes(model: ModelConfig) -> bool:
+    """Whether the folder is of one of the project's families, by what its config.json says."""
+    try:
+        config = json.loads((Path(model.path or "") / "config.json").read_text(encoding="utf-8"))
+        named = {config.get("model_type"), *(config.get("architectures") or ())}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return False  # told by transformers
+    return bool(named & {"YuanForCausalLM", *(family["model_type"] for family in FAMILIES.values())})
 
 
 def train_tokenizer(samples: Iterable[Sample], *, vocab_size: int) -> Tokenizer:

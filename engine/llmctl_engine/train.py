@@ -8,20 +8,27 @@ import importlib
 import json
 import os
 import sys
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from llmctl_engine import checkpoint, group, outcome, packing, ranklog
+from llmctl_engine import checkpoint, group, once, outcome, packing, ranklog
 from llmctl_engine.config import EngineConfig
-from llmctl_engine.data import Examples, build_examples, complaints, read_rows
+from llmctl_engine.data import complaints
 from llmctl_engine.deepspeed_file import keep_on_nodes, load_deepspeed
 from llmctl_engine.devices import DEVICES
 from llmctl_engine.errors import EngineError, Stopped
+from llmctl_engine.parts import RECORDED
+from llmctl_engine.prepare import Progress, for_run, padding
+from llmctl_engine.prepared import Prepared, attach
 from llmctl_engine.records import Records
 from llmctl_engine.stop import StopRequest
 from llmctl_engine.tokenizer import Tokenizer, load_tokenizer
+
+PROGRESS_EVERY = 10.0
+"""Seconds between two lines of progress."""
 
 
 def train(config: EngineConfig) -> None:
@@ -33,42 +40,51 @@ def train(config: EngineConfig) -> None:
     _assert_world(config)
     os.environ.setdefault("DS_ACCELERATOR", DEVICES[config.device].torch_name)
     # Tokenising comes before the process group: its watchdog does not wait for it.
-    read = read_rows(config)
-    tokenizer = load_tokenizer(config.model, read.samples)
-    examples, summary = build_examples(config, read, tokenizer)
+    with once.on_node(f"{config.run_id} {config.output_dir}", lambda: str(for_run(config, _progress()).folder)) as made:
+        prepared = attach(made)
+        summary = _summary(config, prepared)
+        _import_plugin(config.device)
+        try:
+            _train(config, load_tokenizer(config.model, prepared.tokenizer), prepared, summary, stop)
+        finally:
+            group.end()
+
+
+def _summary(config: EngineConfig, prepared: Prepared) -> dict[str, Any]:
+    """What data_summary.json says, told in the log as well."""
+    rows = len(prepared) if prepared.packs is None else len(prepared.packs)
+    saved = padding(prepared.ids.lengths(), prepared.packs, config.train.micro_batch)
+    bytes_trained_on = {name: prepared.about[name] for name in RECORDED}
+    summary = {
+        **prepared.about["summary"],
+        "packing": {"mode": config.packing, "rows": rows, "padding": saved},
+        "prepared": bytes_trained_on,
+    }
     _tell(f"{summary['examples']} samples of {summary['rows']} rows, {summary['tokens']} tokens")
-    if read.broken:
-        _tell(f"skipped: {read.complaint()}")
     for line in complaints(summary):
         _tell(line)
-    packs = _packs(config, examples, summary)
-    _import_plugin(config.device)
-    try:
-        _train(config, tokenizer, examples, packs, summary, stop)
-    finally:
-        group.end()
+    if prepared.packs is not None:
+        _tell(f"packed into {rows} rows: {saved['with']:.1%} padding, {saved['without']:.1%} without packing")
+    return summary
 
 
-def _packs(config: EngineConfig, examples: Examples, summary: dict[str, Any]) -> list[list[int]] | None:
-    """The samples of each row where rows are packed, noted in the summary with what it saves."""
-    lengths = [len(examples[number]["input_ids"]) for number in range(len(examples))]
-    without = packing.padding(lengths, config.train.micro_batch)
-    summary["packing"] = {"mode": config.packing, "rows": len(lengths), "padding": {"without": without, "with": None}}
-    if config.packing != "exact":
-        return None
-    packs = packing.pack(lengths, config.data.cutoff_len)
-    filled = [sum(lengths[number] for number in pack) for pack in packs]
-    within = packing.padding(filled, config.train.micro_batch)
-    summary["packing"] |= {"rows": len(packs), "padding": {"without": without, "with": within}}
-    _tell(f"packed into {len(packs)} rows: {within:.1%} padding, {without:.1%} without packing")
-    return packs
+def _progress() -> Progress:
+    """Tells now and then how many rows are tokenised."""
+    told = time.monotonic()
+
+    def tell(done: int, total: int) -> None:
+        nonlocal told
+        if time.monotonic() - told >= PROGRESS_EVERY:
+            told = time.monotonic()
+            _tell(f"tokenised {done} of {total} rows")
+
+    return tell
 
 
 def _train(
     config: EngineConfig,
     tokenizer: Tokenizer,
-    examples: Examples,
-    packs: list[list[int]] | None,
+    prepared: Prepared,
     summary: dict[str, Any],
     stop: StopRequest,
 ) -> None:
@@ -89,7 +105,7 @@ def _train(
     collective = DEVICES[config.device].collective
     arguments = training_arguments(config, load_deepspeed(config.deepspeed, collective) if config.deepspeed else None)
     _assert_device(config, arguments.device.type)
-    group.assert_equal("data set or tokenizer", _digest(config, tokenizer, examples), arguments.device)
+    group.assert_equal("data set or tokenizer", _digest(config, tokenizer, prepared), arguments.device)
     shared = group.shares_folder(output, config.run_id, arguments.device)
     arguments.save_on_each_node = not shared
     if config.deepspeed and not shared:
@@ -102,9 +118,9 @@ def _train(
     if group.rank() == 0:
         _write_summary(output, summary)
         records = Records(output, first_step=start or 0)
-    rows = Rows(examples, packs)
+    rows = Rows(prepared, prepared.packs)
     multiple = 1 if config.train.stage == "pt" else packing.MULTIPLE
-    if packs is not None:
+    if prepared.packs is not None:
         assert_takes_positions(model)
     collate = collator_for(config.packing, model.config._attn_implementation, tokenizer.pad_token_id, multiple)
     watch = Watch(config, loss, rows, records, stop)
@@ -130,7 +146,7 @@ def _train(
             summary["packing"]["proof"] = dataclasses.asdict(proof)
             _write_summary(output, summary)
 
-    trainer.before = proven if packs is not None else None
+    trainer.before = proven if prepared.packs is not None else None
     result = trainer.train(resume_from_checkpoint=str(output / f"checkpoint-{start}") if start else None)
     trainer.save_state()
     if watch.stopped_by and trainer.state.global_step < trainer.state.max_steps:
@@ -206,9 +222,9 @@ def _assert_device(config: EngineConfig, found: str) -> None:
         raise EngineError(f"cluster.device is {config.device}, but torch found {found} here")
 
 
-def _digest(config: EngineConfig, tokenizer: Tokenizer, examples: Examples) -> str:
+def _digest(config: EngineConfig, tokenizer: Tokenizer, prepared: Prepared) -> str:
     vocabulary = repr(sorted(tokenizer.get_vocab().items()))
-    return hashlib.sha256(f"{examples.digest()}{vocabulary}{config.train}".encode()).hexdigest()
+    return hashlib.sha256(f"{prepared.digest}{vocabulary}{config.train}".encode()).hexdigest()
 
 
 def _tell(text: str) -> None:

@@ -39,6 +39,8 @@ class Inputs:
     """The datasets' files where the launcher has them, whether they travel or not."""
     prepared: Prepared | None = None
     """What is trained on in place of the datasets' files."""
+    key: str | None = None
+    """Of the tokens that are trained on, where it can be worked out here."""
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -185,20 +187,12 @@ def _look_at_rows(recipe: Recipe, data_dir: Path) -> int | None:
     said here: rows of the hub, or Parquet without pyarrow. Raises UsageError for a file that is no dataset, and for
     broken rows unless the recipe skips them: better here than on the nodes."""
     data = recipe.data
-    wanted = rows.Wanted(
-        stage=recipe.train.stage,
-        max_samples=data.max_samples,
-        mix=data.mix,
-        probabilities=data.probabilities,
-        seed=recipe.train.seed,
-        fill=data.fill,
-    )
     try:
         found = sources.sources(data_dir, data.datasets)
         parquet = any(path.suffix == ".parquet" for source in found for path in source.files)
         if any(source.hub for source in found) or (parquet and importlib.util.find_spec("pyarrow") is None):
             return None
-        read = rows.read(found, wanted)
+        read = rows.read(found, rows.Wanted.of(recipe.train, data))
     except (OSError, ValueError) as error:
         raise UsageError(str(error), where="data.datasets") from None
     if read.broken and data.broken_rows == "stop":
@@ -208,11 +202,11 @@ def _look_at_rows(recipe: Recipe, data_dir: Path) -> int | None:
             why=read.complaint(),
             hint="mend them, or leave them out with data.broken_rows: skip",
         )
-    if not read.samples:
+    if not any(read.lengths):
         raise UsageError("no row to train on", where=str(data_dir), why=read.complaint())
     if data.loss_on == "split" and recipe.train.stage != "pt":
-        return sum(len(sample.turns) for sample in read.samples)
-    return len(read.samples)
+        return sum(len(sample.turns) for sample in read.samples())
+    return len(read)
 
 
 def _engine_tree() -> Tree:

@@ -33,12 +33,12 @@ def read(
 def one(folder: Path, row: dict[str, Any], *, stage: str = "sft", info: dict[str, Any] | None = None) -> Sample:
     found = read(folder, [row], stage=stage, info=info)
     assert not found.broken, found.complaint()
-    return found.samples[0]
+    return next(found.samples())
 
 
 def wrong(folder: Path, row: Any, *, stage: str = "sft", info: dict[str, Any] | None = None) -> str:
     found = read(folder, [row], stage=stage, info=info)
-    assert not found.samples
+    assert not len(found)
     return found.broken[0].reason
 
 
@@ -135,7 +135,7 @@ def test_broken_rows_are_told_with_their_numbers(tmp_path: Path) -> None:
         [GOOD, {"instruction": "Q"}, "text", {"instruction": "", "output": "A"}, {"instruction": "Q", "output": " "},
          {"instruction": 3, "output": "A"}, {**GOOD, "history": [["a"]]}, *[{"instruction": "Q"}] * 6],
     )  # fmt: skip
-    assert [sample.row for sample in found.samples] == [1]
+    assert [sample.row for sample in found.samples()] == [1]
     assert found.complaint() == (
         "d: 7 rows with no output (2, 8, 9, 10, 11, ...); d: 1 row with no keys and values (3); "
         "d: 1 row with no instruction (4); d: 1 row with an empty output (5); "
@@ -197,11 +197,11 @@ def test_files_of_every_form(tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text('\ufeffinstruction,output\r\n"five, ""6""\nseven",A\r\n', encoding="utf-8")
     (tmp_path / "misnamed.json").write_text('{"text": "eight"}\n{"text": "nine"}\n', encoding="utf-8")
     read = rows.read(sources(tmp_path, ("text", "lines", "table", "misnamed")), Wanted(stage="pt"))
-    assert [sample.text for sample in read.samples] == [
+    assert [sample.text for sample in read.samples()] == [
         "one", "two", "three\u2028four\x85", 'five, "6"\nseven', "eight", "nine",
     ]  # fmt: skip
     assert read.complaint() == "lines: 1 row with no JSON (2)"
-    assert rows.read(sources(tmp_path, ("table",)), Wanted()).samples[0].turns == (Turn('five, "6"\nseven', "A"),)
+    assert next(rows.read(sources(tmp_path, ("table",)), Wanted()).samples()).turns == (Turn('five, "6"\nseven', "A"),)
 
 
 @pytest.mark.engine
@@ -215,7 +215,7 @@ def test_parquet(tmp_path: Path) -> None:
     parquet.write_table(pyarrow.Table.from_pylist([row] * 2), tmp_path / "many/2.parquet")
     (tmp_path / "dataset_info.json").write_text('{"d": {"file_name": "many", "num_samples": 4}}')
     found = rows.read(sources(tmp_path, ("d",)), Wanted())
-    assert [sample.turns for sample in found.samples] == [(Turn("a", "b"), Turn("Q", "A"))] * 4
+    assert [sample.turns for sample in found.samples()] == [(Turn("a", "b"), Turn("Q", "A"))] * 4
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(ValueError, match=r"bad\.parquet: is no Parquet"):
         rows.read(sources(tmp_path, ("bad",)), Wanted())
@@ -256,7 +256,7 @@ def test_a_file_in_another_encoding_is_named(tmp_path: Path) -> None:
 
 def test_the_sha1_of_a_file_is_checked(tmp_path: Path) -> None:
     text = json.dumps([GOOD])
-    assert len(read(tmp_path, [GOOD], info={"file_sha1": hashlib.sha1(text.encode()).hexdigest()}).samples) == 1
+    assert len(read(tmp_path, [GOOD], info={"file_sha1": hashlib.sha1(text.encode()).hexdigest()})) == 1
     with pytest.raises(ValueError, match=r"d\.json has the sha1 .*, and dataset_info\.json says 607f94a7"):
         read(tmp_path, [GOOD], info={"file_sha1": "607f94a7"})
 
@@ -275,8 +275,8 @@ def test_local_files_go_before_the_hub(tmp_path: Path, monkeypatch: pytest.Monke
 def test_placeholders(tmp_path: Path) -> None:
     row = {"instruction": "Who?", "output": "I am {{name}} by {{ author }}, not {{other}}."}
     found = read(tmp_path, [row, GOOD], fill={"name": "小助手", "author": "us"})
-    assert found.samples[0].turns[0].answer == "I am 小助手 by us, not {{other}}."
-    assert found.placeholders == {"other": ("d row 1",)}
+    assert next(found.samples()).turns[0].answer == "I am 小助手 by us, not {{other}}."
+    assert {name: left.told() for name, left in found.placeholders.items()} == {"other": "1 row (d row 1)"}
 
 
 def test_datasets_are_mixed(tmp_path: Path) -> None:
@@ -285,7 +285,7 @@ def test_datasets_are_mixed(tmp_path: Path) -> None:
 
     def places(mix: str) -> list[str]:
         read = rows.read(sources(tmp_path, ("a", "b")), Wanted(mix=mix))
-        return [f"{sample.dataset}{sample.row}" for sample in read.samples]
+        return [f"{sample.dataset}{sample.row}" for sample in read.samples()]
 
     assert places("concat") == ["a1", "a2", "a3", "b1"]
     assert places("interleave_under") == ["a1", "b1"]
@@ -317,7 +317,7 @@ def test_the_order_is_that_of_datasets(over: bool, probabilities: tuple[float, .
 )  # fmt: skip
 def test_real_data_is_read_whole(dataset: str, stage: str, count: int) -> None:
     found = rows.read(sources(SHARED, (dataset,)), Wanted(stage=stage))
-    assert len(found.samples) + len(found.broken) == count
+    assert len(found) + len(found.broken) == count
     assert len(found.broken) <= 2, found.complaint()
     if dataset == "identity":
         assert set(found.placeholders) == {"name", "author"}

@@ -251,7 +251,7 @@ def test_ids_and_labels_of_the_first_rows(case: str, published: Any) -> None:
     modes = dict(ARGUMENTS[key] for key in given if key in ARGUMENTS)
     rule = labels.Rule(cutoff_rule="lf09", cutoff_len=given.get("cutoff_len", 512), end=encoder.end, **modes)
     digests = []
-    for row, told in zip(read.samples, encoder.pairs(read.samples), strict=True):
+    for row, told in zip(read.samples(), encoder.pairs(read.samples()), strict=True):
         if row.rejected is None:
             (built,) = labels.build(told, rule)
             columns = [built.ids, built.labels]

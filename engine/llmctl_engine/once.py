@@ -1,0 +1,73 @@
+"""What only one rank of a node does, while the others wait: before any process group exists, with nothing but a file
+of this machine between them."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from llmctl_engine.errors import EngineError
+
+BEGINS_WITHIN = 600.0
+"""Seconds that the first rank may take to start."""
+_LOOK = 0.2
+
+
+@contextmanager
+def on_node(name: str, do: Callable[[], str]) -> Iterator[str]:
+    """What `do` gives, done by the first rank of this node alone; the block is for all ranks. `name` tells apart what
+    runs at the same time.
+
+    The first rank raises what `do` raises; the others raise EngineError with its words, also when it was killed."""
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    note = _note(name)
+    if local:
+        yield _wait(note)
+        return
+    aside = note.with_suffix(f".{os.getpid()}")
+    with os.fdopen(os.open(aside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w") as file:
+        # Held as long as this process works on it, and nobody sees the file without: the kernel lets go when it dies.
+        fcntl.flock(file, fcntl.LOCK_EX)
+        aside.rename(note)
+        try:
+            made = do()
+        except BaseException as error:
+            json.dump({"error": str(error) or type(error).__name__}, file)
+            raise
+        json.dump({"made": made}, file)
+    try:
+        yield made
+    finally:
+        note.unlink(missing_ok=True)
+
+
+def _wait(note: Path) -> str:
+    until = time.monotonic() + BEGINS_WITHIN
+    while True:
+        try:
+            with note.open() as file:
+                fcntl.flock(file, fcntl.LOCK_SH)
+                told = json.loads(file.read() or "{}")
+            break
+        except FileNotFoundError:
+            if time.monotonic() > until:
+                raise EngineError(f"the first rank of this node did not start within {BEGINS_WITHIN:.0f} s") from None
+            time.sleep(_LOOK)
+    if "made" not in told:
+        why = told.get("error", "it ended without a word; perhaps it was killed for the memory that it took")
+        raise EngineError(f"the first rank of this node could not prepare the data: {why}")
+    return str(told["made"])
+
+
+def _note(name: str) -> Path:
+    """A name that only the ranks of this node share, and no attempt before them: they have one parent."""
+    attempt = (name, os.getppid(), os.environ.get("MASTER_PORT"), os.environ.get("TORCHELASTIC_RESTART_COUNT"))
+    digest = hashlib.sha256(repr(attempt).encode()).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"llmctl-{os.getuid()}-{digest}.json"

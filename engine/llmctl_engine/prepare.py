@@ -1,0 +1,185 @@
+"""`python -m llmctl_engine.prepare engine.json --to CACHE`: the data of a run, tokenised and packed once, to disk."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Generator
+from contextlib import closing
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from llmctl_engine import config as engine_config
+from llmctl_engine import data, hub, labels, packing, pool, prepared, rows
+from llmctl_engine.building import Builder, Chunk
+from llmctl_engine.config import EngineConfig
+from llmctl_engine.errors import EngineError
+from llmctl_engine.parts import differences, key_of, parts_of, rules_of
+from llmctl_engine.prepared import Numbers, Prepared, Ragged
+from llmctl_engine.tokenizer import Tokenizer, leave_out_torch, load_tokenizer, train_tokenizer
+
+Progress = Callable[[int, int], None]
+"""Rows done, rows in all."""
+BYTES_A_WORKER, ROWS_A_WORKER = 2 << 20, 4000
+"""A process more is worth its start where there is so much more to do."""
+EVERY = 0.2
+"""Seconds between two lines of progress at least."""
+
+
+def prepare(config: EngineConfig, cache: Path, *, workers: int, progress: Progress) -> Prepared:
+    """The prepared folder of a run, below `cache` by its key, made unless it is there whole. `workers` is the number of
+    processes at most; the bytes are the same for any.
+
+    Raises EngineError for data, a template or a tokenizer of which nothing can be made; then nothing is left."""
+    parts = parts_of(config, hub.load)
+    folder = cache / key_of(parts)[:16]
+    if (folder / prepared.ABOUT).is_file():
+        try:
+            return prepared.load(folder)
+        except EngineError:
+            pass  # made anew below
+    read = data.read_rows(config)
+    with prepared.write(folder) as writer:
+        trained = writer.folder / prepared.TOKENIZER if config.model.path is None else None
+        if trained is not None:
+            vocab_size = int((config.model.init or {}).get("vocab_size", 8000))
+            train_tokenizer(read.samples(), vocab_size=vocab_size).save_pretrained(trained)
+        tokenizer = load_tokenizer(config.model, trained)
+        builder = Builder(config, read.found, tokenizer)
+        tally = data.Tally()
+        with closing(_chunks(config, read, builder, trained, workers, progress)) as chunks:
+            for laid in data.layout(config, map(tally.see, chunks), tokenizer, builder.end):
+                tally.add(laid)
+                writer.add(laid.ids, laid.labels, laid.lengths, laid.places)
+        if not tally.examples:
+            raise EngineError("no sample carries a label", hint="raise data.cutoff_len")
+        lengths = np.diff(writer.close(), prepend=0)
+        packs = Ragged.of(packing.pack(lengths, config.data.cutoff_len)) if config.packing == "exact" else None
+        if packs is not None:
+            writer.packs(packs)
+        writer.finish(
+            {
+                "key": key_of(parts),
+                "made_from": parts,
+                "examples": tally.examples,
+                "tokens": tally.tokens,
+                "label_tokens": tally.label_tokens,
+                "longest": tally.longest,
+                "packing": config.packing,
+                "packs": None if packs is None else len(packs),
+                "padding": padding(lengths, packs, config.train.micro_batch),
+                "lengths": histogram(lengths),
+                "summary": tally.summary(read, tokenizer.eos_token),
+            }
+        )
+    return prepared.load(folder)
+
+
+def for_run(config: EngineConfig, progress: Progress) -> Prepared:
+    """What a run trains on: the folder that it names, else one below its own, made if need be. Raises EngineError as
+    `prepare`, and for a folder that was prepared otherwise than this run wants."""
+    if config.data.prepared is None:
+        return prepare(config, Path(config.output_dir) / "prepared", workers=pool.cores(), progress=progress)
+    found = prepared.load(config.data.prepared)
+    other = differences(found.about["made_from"], rules_of(config))
+    if other:
+        raise EngineError(
+            f"{found.folder} was prepared otherwise than this run is: {', '.join(other)}", hint="prepare the data again"
+        )
+    return found
+
+
+def _chunks(
+    config: EngineConfig, read: rows.Rows, builder: Builder, trained: Path | None, workers: int, progress: Progress
+) -> Generator[Chunk]:
+    total, done = len(read), 0
+    size = sum(path.stat().st_size for source in read.found for path in source.files)
+    wanted = min(workers, max(size // BYTES_A_WORKER, total // ROWS_A_WORKER))
+    if wanted > 1:
+        chunks = pool.build(config, read.found, trained, read.numbered(), wanted)
+    else:
+        chunks = map(builder.build, pool.cut(read.numbered()))
+    for chunk in chunks:
+        yield chunk
+        done += chunk.rows
+        progress(done, total)
+
+
+def padding(lengths: Numbers, packs: Ragged | None, micro_batch: int) -> dict[str, float | None]:
+    """The share of padding in batches of so many rows that is to be expected: a sample a row, and a pack a row."""
+    without, within = packing.padding(lengths, micro_batch), None
+    if packs is not None:
+        within = packing.padding(np.add.reduceat(lengths[packs.flat], packs.ends - packs.lengths()), micro_batch)
+    return {"without": without, "with": within}
+
+
+def histogram(lengths: Numbers) -> dict[str, Any]:
+    """How many lengths fall in each of at most 16 buckets of a width that is a power of two."""
+    width = 1
+    while lengths.max() // width >= 16:
+        width *= 2
+    return {"width": width, "counts": np.bincount(lengths // width).tolist()}
+
+
+def pieces(found: Prepared, number: int, tokenizer: Tokenizer) -> dict[str, Any]:
+    """An example as text: its place, its tokens, and the pieces of it with whether they carry loss."""
+    ids, told = found.ids[number].tolist(), found.labels[number].tolist()
+    # Nothing predicts the first token.
+    carries = [False, *(label != labels.IGNORED for label in told[1:])]
+    runs = [(loss, [i for i, _ in run]) for loss, run in groupby(zip(ids, carries, strict=True), lambda pair: pair[1])]
+    return {
+        "place": found.place(number),
+        "tokens": len(ids),
+        "label_tokens": sum(carries),
+        "pieces": [[tokenizer.decode(run, skip_special_tokens=False), loss] for loss, run in runs],
+    }
+
+
+def main(arguments: list[str]) -> int:
+    """Prepare as the command line says; the exit code. Tells how it goes on in lines of JSON."""
+    parser = argparse.ArgumentParser(prog="python -m llmctl_engine.prepare", description=__doc__)
+    parser.add_argument("config", metavar="engine.json")
+    parser.add_argument("--to", metavar="CACHE", required=True, type=Path, help="below this folder, by its key")
+    parser.add_argument("--workers", metavar="N", type=int, default=pool.cores(), help="processes at most")
+    parser.add_argument("--samples", metavar="N", type=int, default=0, help="print so many of the first examples")
+    given = parser.parse_args(arguments)
+    try:
+        config = engine_config.load(given.config)
+        leave_out_torch(config.model)
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        found = prepare(config, given.to, workers=max(given.workers, 1), progress=_Lines())
+        if given.samples:
+            tokenizer = load_tokenizer(config.model, found.tokenizer)
+            for number in range(min(given.samples, len(found))):
+                _tell(pieces(found, number, tokenizer))
+    except (EngineError, OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    _tell({"prepared": str(found.folder)})
+    return 0
+
+
+class _Lines:
+    """Progress as lines of JSON, not too many."""
+
+    def __init__(self) -> None:
+        self.told = 0.0
+
+    def __call__(self, done: int, total: int) -> None:
+        if done == total or time.monotonic() - self.told >= EVERY:
+            self.told = time.monotonic()
+            _tell({"done": done, "total": total})
+
+
+def _tell(line: dict[str, Any]) -> None:
+    print(json.dumps(line, ensure_ascii=False), flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
