@@ -21,6 +21,8 @@ class ModelConfig:
     """A name of `families.FAMILIES` that stands above the folder's config.json; None believes that."""
     template: str = "default@0.9.5"
     trust_remote_code: bool = False
+    attention: str | None = None
+    """transformers' `attn_implementation`; None leaves it to the model."""
 
 
 @dataclass(frozen=True, kw_only=True)

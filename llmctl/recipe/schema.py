@@ -223,6 +223,8 @@ class Model(Section):
     stage: bool = False
     """Copy the weights from the launcher to every node."""
     trust_remote_code: bool = False
+    attention: Literal["eager", "sdpa", "flash_attention_2"] | None = None
+    """How attention is reckoned; sdpa without it, or eager for a model that has no other."""
 
     @field_validator("family")
     @classmethod

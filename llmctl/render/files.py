@@ -62,6 +62,7 @@ def engine_config(plan: Plan) -> EngineConfig:
             family=recipe.model.family,
             template=recipe.model.template,
             trust_remote_code=recipe.model.trust_remote_code,
+            attention=recipe.model.attention,
         ),
         data=DataConfig(
             dir=paths.data_dir,

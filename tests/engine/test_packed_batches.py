@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from llmctl_engine.config import TrainSettings
 
 from tests.engine.models.small import CONFIGS, SIZES, small
+from tests.engine.runs import small_config
 
 pytestmark = pytest.mark.engine
 torch = pytest.importorskip("torch", reason="needs torch")
@@ -180,3 +183,21 @@ def test_what_batches_hold() -> None:
     assert padded["attention_mask"].tolist() == [[1, 1, 1], [1, 1, 0]]
     assert padded["labels"].tolist() == [[-100, 6, 7], [-100, 9, -100]]
     assert padded["tokens"].tolist() == [5]
+
+
+@pytest.mark.parametrize(
+    ("init", "words"),
+    [
+        ({}, "if flash_attention_2 is what is missing, leave model.attention out"),
+        ({"model_type": "baichuan", "alibi": True}, "flash_attention_2 has no place for the bias of ALiBi"),
+    ],
+)
+def test_an_attention_that_cannot_be_had(init: dict[str, Any], words: str, tmp_path: Path) -> None:
+    from llmctl_engine.errors import EngineError
+    from llmctl_engine.model import load_model
+    from llmctl_engine.tokenizer import train_tokenizer
+
+    config = small_config(tmp_path)
+    model = replace(config.model, init=(config.model.init or {}) | init, attention="flash_attention_2")
+    with pytest.raises(EngineError, match=words):
+        load_model(replace(config, model=model), train_tokenizer([], vocab_size=300))
