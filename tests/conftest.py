@@ -39,9 +39,10 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 @pytest.fixture(scope="session", autouse=True)
 def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No test touches the index, the keys or the inventory of whoever runs it."""
+    """No test touches the index, the keys, the inventory or what is prepared of whoever runs it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LLMCTL_HOME", str(tmp_path_factory.mktemp("llmctl-home")))
+        patch.setenv("LLMCTL_CACHE", str(tmp_path_factory.mktemp("llmctl-cache")))
         yield
 
 

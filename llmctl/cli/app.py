@@ -37,6 +37,7 @@ COMMAND_MODULES = (
     "doctor",
     "bug_report",
     "push",
+    "prepare",
 )
 """Each module `llmctl.cli.<name>` has `register(app)`."""
 

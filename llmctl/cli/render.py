@@ -35,6 +35,8 @@ def show(planned: Draft, *, texts: bool) -> None:
         f"{plan.run_id}: {len(plan.nodes)} node(s), world size {plan.world_size}, batch {plan.global_batch}"
         + (f", {steps} steps" if steps else "")
     )
+    for remark in planned.remarks:
+        typer.echo(f"  {remark}")
     for node in plan.nodes:
         ranks = (
             f"rank {node.first_rank}"

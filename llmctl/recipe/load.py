@@ -89,6 +89,11 @@ def find_recipe(source: str | Path) -> Path:
     )
 
 
+def as_words(source: str, sets: Sequence[str]) -> list[str]:
+    """A recipe with its changes, as it is given to a command."""
+    return [source, *(word for each in sets for word in ("--set", each))]
+
+
 def dump_recipe(recipe: Recipe) -> str:
     """The recipe, fully resolved, as YAML in the order of the schema."""
     stream = io.StringIO()

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from llmctl_engine.parts import RECORDED
+
 from llmctl.resources import cache_dir
+from llmctl.run.folder import write_json
 from llmctl.run.trees import Tree, known_tree
 
 STATISTICS = "prepared.json"
+SUMMARY = "data_summary.json"
+"""In a run's output: what its engine tells of the data."""
 MADE = "made.json"
 """Beside the statistics: which recipe it was made from. Only the launcher reads it, and it does not go to the nodes."""
 SCHEMA = 1
@@ -56,9 +65,7 @@ class Prepared:
 
     def record(self) -> dict[str, Any]:
         """For a manifest: which bytes are trained on."""
-        return {
-            name: self.told.get(name) for name in ("key", "examples", "tokens", "label_tokens", "packing", "packs")
-        } | {"files": dict(self.files)}
+        return {name: self.told.get(name) for name in RECORDED}
 
 
 def prepared_dir() -> Path:
@@ -74,3 +81,75 @@ def read_prepared(folder: Path) -> Prepared | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return Prepared(folder=folder, told=told) if whole else None
+
+
+def trained_on(output: Path) -> dict[str, Any] | None:
+    """What the engine tells in a run's output of the bytes that it trained on; None where it tells nothing."""
+    try:
+        told = json.loads((output / SUMMARY).read_text(encoding="utf-8"))["prepared"]
+        return {name: told[name] for name in RECORDED}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def digests_of_tokens(record: Mapping[str, Any]) -> dict[str, str]:
+    """Of such a record: the key, and one digest over the digests of all files."""
+    whole = json.dumps(record["files"], sort_keys=True).encode()
+    return {"prepared": record["key"], "tokens": hashlib.sha256(whole).hexdigest()}
+
+
+def place_of(key: str) -> Path:
+    """The folder of a key."""
+    return prepared_dir() / key[:16]
+
+
+@contextmanager
+def alone(folder: Path, waiting: Callable[[], None]) -> Iterator[Path]:
+    """Be the only one who makes `folder`: an empty folder beside it, which is gone at the end. Another process that
+    makes the same is waited for. Raises OSError where nothing can be written."""
+    aside = folder.parent / f".{folder.name}.making"
+    handle = _locked(aside, waiting)
+    try:
+        for left in aside.iterdir():  # of somebody who was killed
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        yield aside
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+        os.close(handle)
+
+
+def _locked(aside: Path, waiting: Callable[[], None]) -> int:
+    while True:
+        aside.mkdir(parents=True, exist_ok=True)
+        handle = os.open(aside, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                waiting()
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            if aside.exists() and os.path.samestat(os.fstat(handle), aside.stat()):
+                return handle
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)  # whoever held it has removed it
+
+
+def note_recipe(folder: Path, recipe: Path) -> None:
+    """Write down in a folder which recipe it was made from."""
+    write_json(folder / MADE, {"recipe": str(recipe)})
+
+
+def made_from(recipe: Path) -> list[Prepared]:
+    """What was prepared from a recipe, the newest last, whether it fits it still or not."""
+    marks = sorted(prepared_dir().glob(f"[!.]*/{MADE}"), key=lambda mark: mark.stat().st_mtime)
+    found = [read_prepared(mark.parent) for mark in marks if _names(mark, recipe)]
+    return [each for each in found if each is not None]
+
+
+def _names(mark: Path, recipe: Path) -> bool:
+    try:
+        return bool(json.loads(mark.read_text(encoding="utf-8"))["recipe"] == str(recipe))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False

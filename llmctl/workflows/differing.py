@@ -14,6 +14,7 @@ from llmctl.errors import UsageError
 from llmctl.recipe.yaml_file import read_mapping
 from llmctl.run.differences import Difference, Told, differences
 from llmctl.run.folder import RunFolder
+from llmctl.run.prepared import digests_of_tokens
 from llmctl.workflows.beside import CONFIGS, model_shape, told_beside
 from llmctl.workflows.far import fetching
 from llmctl.workflows.report_sources import Source, find_source
@@ -54,10 +55,16 @@ def told_by(folder: RunFolder) -> Told:
     return Told(
         recipe=recipe,
         run={name: manifest.get(name) for name in RUN_KEYS},
-        digests=manifest.get("digests", {}),
+        digests=told_digests(manifest),
         git={"commit": git.get("commit"), "uncommitted": _short(git.get("diff", "")) if git else None},
         facts=_facts(folder) | model_shape(folder.output),
     )
+
+
+def told_digests(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """What a run read, by kind, with the tokens that it trained on, whoever made them."""
+    tokens = manifest.get("trained_on")
+    return {**manifest.get("digests", {}), **(digests_of_tokens(tokens) if tokens else {})}
 
 
 def told_of(log: Path) -> Told | None:

@@ -9,6 +9,7 @@ from llmctl.launch.failures import Failure
 from llmctl.remote.fanout import Outcome
 from llmctl.run.acting import actor
 from llmctl.run.folder import RunFolder
+from llmctl.run.prepared import trained_on
 from llmctl.run.records import Progress
 from llmctl.run.states import ENDED, State
 from llmctl.workflows import leases
@@ -33,6 +34,7 @@ def conclude(live: Live, ending: Ending, watcher: Watcher, *, heard: bool = Fals
         elif outcome.value and (told := outcome.value.told(outcome.item, live.job.run_dir)):
             watcher.note(told)
     reports = ending.reports.values()
+    tokens = trained_on(live.folder.output)
     note_state(
         live.folder,
         ending.state,
@@ -43,6 +45,7 @@ def conclude(live: Live, ending: Ending, watcher: Watcher, *, heard: bool = Fals
         why=ending.why,
         last_step=ending.progress.step,
         last_loss=ending.progress.loss,
+        **({"trained_on": tokens} if tokens else {}),
     )
     if not heard:
         notify(live.folder, "ended", watcher)

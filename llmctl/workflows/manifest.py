@@ -16,6 +16,7 @@ from llmctl.launch.supervised import Job
 from llmctl.recipe.hosts import Node
 from llmctl.run import index
 from llmctl.run.folder import RunFolder
+from llmctl.run.prepared import digests_of_tokens
 from llmctl.run.states import State
 from llmctl.workflows.leases import wanted as leased_devices
 
@@ -55,6 +56,7 @@ def first_manifest(draft: Draft, job: Job, *, sets: Sequence[str], allowed: Sequ
         "judged": draft.loaded.recipe.report.model_dump(include={"profile", "gates"}),
         "reference": str(draft.inputs.reference) if draft.inputs.reference else None,
         "digests": digests_of(draft),
+        "trained_on": draft.inputs.prepared.record() if draft.inputs.prepared else None,
         "commands": [asdict(command) for command in draft.commands],
         "allowed_findings": [{"code": finding.code, "title": finding.title} for finding in allowed],
         "output": f"{job.nodes[0]}:{draft.plan.paths.run_dir}/output",
@@ -68,7 +70,9 @@ def digests_of(draft: Draft) -> dict[str, str]:
     if inputs.data:
         found["data"] = inputs.data.digest
     if inputs.prepared:
-        found["prepared"] = inputs.prepared.key
+        found |= digests_of_tokens(inputs.prepared.record())
+    elif inputs.key:
+        found["prepared"] = inputs.key
     return found
 
 

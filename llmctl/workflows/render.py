@@ -10,13 +10,14 @@ from pathlib import Path
 from llmctl.checks.folding import fold
 from llmctl.errors import UsageError
 from llmctl.recipe.hosts import Node, recipe_nodes, spare_nodes
-from llmctl.recipe.load import LoadedRecipe, load_recipe
+from llmctl.recipe.load import LoadedRecipe, as_words, load_recipe
 from llmctl.render.commands import NodeCommand, commands
 from llmctl.render.files import render
 from llmctl.run.ids import new_run_id
 from llmctl.run.index import runs_folder
 from llmctl.run.inputs import Inputs, survey
 from llmctl.run.plan import Plan, make_plan
+from llmctl.workflows.fitting import find_fitting, told_of
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Draft:
     inputs: Inputs
     plan: Plan
     spares: tuple[Node, ...] = ()
+    remarks: tuple[str, ...] = ()
+    """On what is prepared of its data, a line each."""
 
     @property
     def files(self) -> dict[str, str]:
@@ -68,7 +71,8 @@ def draft(
         cluster = recipe.cluster.model_copy(update={"master_addr": None})
         recipe = recipe.model_copy(update={"cluster": cluster})
         loaded = replace(loaded, recipe=recipe)
-    inputs = survey(recipe, loaded.folder)
+    fit = find_fitting(loaded)
+    inputs = replace(survey(recipe, loaded.folder, fit.prepared), key=fit.key)
     run_id = run_id or new_run_id(recipe.name)
     if recipe.launch.backend == "local":
         workdir = str(runs_folder(runs))
@@ -87,7 +91,8 @@ def draft(
         python=sys.executable if recipe.launch.backend == "local" and not recipe.cluster.container else None,
         resume=resume or recipe.launch.backend == "slurm",  # Slurm itself may start it again
     )
-    return Draft(loaded=loaded, nodes=nodes, inputs=inputs, plan=plan, spares=spares)
+    remarks = told_of(fit, plan, inputs.samples, as_words(str(beside or source), sets))
+    return Draft(loaded=loaded, nodes=nodes, inputs=inputs, plan=plan, spares=spares, remarks=remarks)
 
 
 def meeting_place(plan: Plan) -> str:

@@ -9,13 +9,20 @@ from llmctl.errors import UsageError
 from llmctl.run.folder import RunFolder
 from llmctl.run.index import find_run, runs_folder
 from llmctl.run.states import ENDED
+from llmctl.workflows.differing import told_digests
 from llmctl.workflows.far import fetching
 from llmctl.workflows.manifest import digests_of
 from llmctl.workflows.report_sources import find_source, read_source
 from llmctl.workflows.run import RunRequest, work_out
 
-READ = {"data": "data.", "model": "model.", "adapter": "train.lora."}
+READ = {
+    "data": ("data.",),
+    "model": ("model.",),
+    "adapter": ("train.lora.",),
+    "prepared": ("data.", "model.", "train.stage", "train.seed"),
+}
 """What a run learns from -> the keys of a recipe that choose it."""
+WORDS = {"prepared": "key of the tokens"}
 
 
 def repeated(
@@ -43,18 +50,18 @@ def repeated(
         allow_drift=tuple(allow_drift),
         repeat=folder,
     )
-    return request, _remarks(folder, manifest.get("digests", {}), digests_of(work_out(request)), sets)
+    return request, _remarks(folder, told_digests(manifest), digests_of(work_out(request)), sets)
 
 
 def _remarks(folder: RunFolder, before: dict[str, str], now: dict[str, str], sets: Sequence[str]) -> list[str]:
     asked = {kind for kind, keys in READ.items() if any(each.startswith(keys) for each in sets)}
-    for kind in READ.keys() - asked:
-        if kind in before and kind in now and before[kind] != now[kind]:
+    for kind in READ:
+        if kind not in asked and kind in before and kind in now and before[kind] != now[kind]:
             raise UsageError(
-                f"the {kind} is not what {folder.run_id} was trained on",
+                f"the {WORDS.get(kind, kind)} is not what {folder.run_id} was trained on",
                 where=str(folder.manifest),
                 why=f"its digest was {before[kind][:12]}, it is {now[kind][:12]} now",
-                hint=f"bring it back as it was; with the new {kind} it is another run: llmctl run {folder.recipe}",
+                hint=f"bring it back as it was; with the new one it is another run: llmctl run {folder.recipe}",
             )
     remarks = []
     if "data" not in asked and not {"data"} <= before.keys() & now.keys():

@@ -95,6 +95,8 @@ def _begin(request: RunRequest, teller: Teller, *, ours: bool = True) -> Live:
             where="cluster.device",
             hint=f"llmctl render {request.source} shows the files; docs/devices.md says what runs where",
         )
+    for remark in planned.remarks:
+        teller.step(remark)
     teller.step(f"connecting to {', '.join(node.name for node in planned.nodes)}")
     login = login_of(recipe)
     transports = open_all(planned.nodes, login, local=reached_here(recipe.launch.backend, login))

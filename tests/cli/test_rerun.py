@@ -57,7 +57,7 @@ def test_what_cannot_be_made_again(job: LocalJob) -> None:
 
 
 @pytest.mark.engine
-def test_the_engine_repeats_its_losses_bit_by_bit(tmp_path: Path, run_llmctl: RunLlmctl) -> None:
+def test_the_engine_repeats_its_losses_bit_by_bit_from_prepared_data_too(tmp_path: Path, run_llmctl: RunLlmctl) -> None:
     write_data(tmp_path / "data", rows(24))
     recipe = {
         "name": "small",
@@ -70,13 +70,26 @@ def test_the_engine_repeats_its_losses_bit_by_bit(tmp_path: Path, run_llmctl: Ru
     }
     (tmp_path / "r.yaml").write_text(json.dumps(recipe))  # JSON is YAML
     env = {**os.environ, "LLMCTL_HOME": str(tmp_path / "home"), "LLMCTL_RUNS": str(tmp_path / "runs")}
+    env["LLMCTL_CACHE"] = str(tmp_path / "cache")
     run_llmctl("run", tmp_path / "r.yaml", env=env, timeout=600, code=0)
     (first,) = (tmp_path / "runs").iterdir()
+    run_llmctl("prepare", tmp_path / "r.yaml", "--samples", "0", env=env, code=0)
     told = run_llmctl("rerun", first, env=env, timeout=600, code=0).stdout
+    assert "trains on what is prepared: 24 examples" in told
     assert "PASS: " in told
     (second,) = (path for path in (tmp_path / "runs").iterdir() if path != first)
     comparison = json.loads((second / "report/report.json").read_text(encoding="utf-8"))["comparisons"][0]
     assert (comparison["abs_error"]["max"], comparison["alignment"]["common"]) == (0.0, 12)
+    manifests = [json.loads((run / "manifest.json").read_text(encoding="utf-8")) for run in (first, second)]
+    assert manifests[0]["trained_on"] == manifests[1]["trained_on"]  # the first prepared it by itself
+    assert (
+        manifests[0]["trained_on"]["key"] == manifests[0]["digests"]["prepared"] == manifests[1]["digests"]["prepared"]
+    )
+    assert set(manifests[0]["trained_on"]["files"]) > {"ids.npy", "labels.npy"}
+    edited = (tmp_path / "r.yaml").read_text(encoding="utf-8").replace('"cutoff_len": 64', '"cutoff_len": 48')
+    (first / "recipe.yaml").write_text(edited, encoding="utf-8")
+    refused = run_llmctl("rerun", first, env=env, code=2).stderr
+    assert f"the key of the tokens is not what {first.name} was trained on" in refused
 
 
 @pytest.mark.lab

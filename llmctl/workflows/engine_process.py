@@ -1,0 +1,105 @@
+"""A module of the engine as a process of this machine that tells how it goes on in lines of JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from llmctl.errors import LlmctlError, UsageError
+from llmctl.quoting import sh_quote
+from llmctl.recipe.schema import Recipe
+from llmctl.render.files import entering, environment, shell_of
+from llmctl.resources import engine_dir
+
+GRACE = 5.0
+"""Seconds that a process has to end after each way of asking."""
+MARK = "error: "
+"""What the engine's own words begin with on standard error."""
+INSTALL = "pip install 'llmctl[engine]' here"
+
+
+def as_here(recipe: Recipe) -> Recipe:
+    """The recipe without the activation that is for other machines."""
+    if recipe.launch.backend == "local":
+        return recipe
+    return recipe.model_copy(update={"cluster": recipe.cluster.model_copy(update={"activate": ()})})
+
+
+def _script(recipe: Recipe, python: str) -> str:
+    """The shell text that enters the environment of a run, and starts `python -m` with the words that it is given."""
+    path = f'export PYTHONPATH={sh_quote(str(engine_dir()))}"${{PYTHONPATH:+:$PYTHONPATH}}"\n'
+    return f'{entering(recipe, environment(recipe))}{path}exec {sh_quote(python)} -m "$@"\n'
+
+
+def run_module(
+    recipe: Recipe, python: str, words: Sequence[str], folder: Path, hear: Callable[[Mapping[str, Any]], None]
+) -> None:
+    """Run a module of the engine with its `words` to its end; `hear` gets each line of JSON that it prints. `folder`
+    holds the script meanwhile. Nothing of it lives on when this is broken off.
+
+    Raises UsageError with the engine's own words, or when its libraries are missing; LlmctlError when it broke."""
+    recipe, script = as_here(recipe), folder / "enter.sh"
+    script.touch(mode=0o600)  # cluster.env may hold tokens
+    script.write_text(_script(recipe, python), encoding="utf-8")
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            [shell_of(recipe), str(script), *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            start_new_session=True,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+        )
+        try:
+            for line in process.stdout or ():
+                if line.startswith("{"):
+                    hear(json.loads(line))
+            code = process.wait()
+        finally:
+            _end(process)
+        if code:
+            errors.seek(0)
+            raise _why(code, errors.read().decode("utf-8", "replace"), [python, "-m", *words])
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End the process and what it has started, if it lives."""
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is not None:
+            break
+        os.killpg(process.pid, signum)
+        try:
+            process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            continue
+    if process.stdout is not None:
+        process.stdout.close()
+
+
+def _why(code: int, told: str, words: Sequence[str]) -> LlmctlError:
+    lines = told.strip().splitlines()
+    missing = next((line for line in reversed(lines) if line.startswith("ModuleNotFoundError: ")), "")
+    if missing or code == 127:
+        what = missing.partition("'")[2].partition("'")[0] or "its Python"
+        return UsageError(
+            f"{what} is not installed on this machine", why="the engine needs it to tokenise", hint=INSTALL
+        )
+    own = [line.removeprefix(MARK) for line in lines if line.startswith(MARK)]
+    if own:
+        return UsageError(own[-1])
+    if code in (-signal.SIGKILL, 128 + signal.SIGKILL):
+        return LlmctlError("the process was killed", why="perhaps for the memory that it took", hint="try --workers 1")
+    return LlmctlError(
+        f"preparing ended with exit code {code}",
+        why=lines[-1] if lines else "it said nothing",
+        hint=f"{shlex.join(words)} shows more",
+    )
