@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from llmctl_engine import hub, labels, packing
 from llmctl_engine.building import Chunk, chunk
 from llmctl_engine.config import EngineConfig
 from llmctl_engine.errors import EngineError
-from llmctl_engine.rows import BrokenRow, Counted, Rows, Wanted, complaint, read
+from llmctl_engine.rows import Counted, Rows, Wanted, read
 from llmctl_engine.sources import sources
 from llmctl_engine.tokenizer import Tokenizer
 
@@ -118,26 +118,3 @@ class Tally:
             "label_tokens": self.label_tokens,
             "tokens_dropped_at_the_end": self.dropped,
         }
-
-
-def complaints(summary: Mapping[str, Any]) -> list[str]:
-    """What was left out, cut or left as it was, in a line each, with the first places."""
-    cut, without, ended = summary["cut_to_cutoff_len"], summary["without_labels"], summary["end_in_the_text"]
-    lines = []
-    if summary["broken_rows"]:
-        lines.append(f"skipped: {complaint(BrokenRow(**broken) for broken in summary['broken_rows'])}")
-    if cut["rows"]:
-        lines.append(f"cut to cutoff_len: {_told(cut)}, {cut['tokens']} tokens lost")
-    if without:
-        lines.append(f"left out, because nothing of them carries a label: {Counted.of(without).told()}")
-    if ended["rows"]:
-        lines.append(f"answers hold {ended['token']} already, which the template writes too: {_told(ended)}")
-    for name, left in summary["placeholders_left"].items():
-        lines.append(f"{{{{{name}}}}} stands in the data as it is: {_told(left)}; data.fill gives it a text")
-    if summary["tokens_dropped_at_the_end"]:
-        lines.append(f"dropped: the last {summary['tokens_dropped_at_the_end']} tokens, which fill no block")
-    return lines
-
-
-def _told(counted: Mapping[str, Any]) -> str:
-    return Counted(counted["rows"], counted["first"]).told()

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from llmctl_engine import checkpoint, group, once, outcome, packing, ranklog
+from llmctl_engine.complaints import complaints
 from llmctl_engine.config import EngineConfig
-from llmctl_engine.data import complaints
 from llmctl_engine.deepspeed_file import keep_on_nodes, load_deepspeed
 from llmctl_engine.devices import DEVICES
 from llmctl_engine.errors import EngineError, Stopped

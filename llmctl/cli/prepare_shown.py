@@ -45,6 +45,8 @@ def show(made: Made) -> None:
 
 def statistics(made: Made) -> list[str]:
     """A line a fact: examples, tokens, loss, packs, padding, lengths, what was cut or left out."""
+    from llmctl_engine.complaints import complaints
+
     told, data = made.prepared.told, made.plan.recipe.data
     examples, tokens, steps = told["examples"], told["tokens"], made.plan.steps(made.prepared.samples)
     took = "prepared before" if made.was_there else f"prepared in {made.seconds:.1f} s"
@@ -64,6 +66,7 @@ def statistics(made: Made) -> list[str]:
         *(f"{name:<10} {value:>{wide}}  {rest}" for name, value, rest in rows),
         "",
         *histogram(told["lengths"]),
+        *(["", *lines] if (lines := complaints(told["summary"])) else []),
     ]
 
 

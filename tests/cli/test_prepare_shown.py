@@ -21,9 +21,12 @@ GOLDEN = Path(__file__).with_name("golden")
 PATHS = NodePaths(run_dir="/r", engine_dir="/e", data_dir="/d", model_path=None, adapter_path=None)
 SUMMARY: dict[str, Any] = {
     "rows": 1003,
-    "broken_rows": {"rows": 0, "first": []},
-    "cut_to_cutoff_len": {"rows": 12, "first": ["zh row 7", "zh row 31"], "tokens": 480},
-    "without_labels": {"rows": 0, "first": []},
+    "broken_rows": [{"dataset": "en", "row": 3, "reason": "no output"}],
+    "placeholders_left": {"name": {"rows": 1, "first": ["zh row 9"]}},
+    "end_in_the_text": {"token": "</s>", "rows": 0, "first": []},
+    "without_labels": [],
+    "cut_to_cutoff_len": {"rows": 7, "first": [f"zh row {n}" for n in (7, 31, 40, 41, 50)], "tokens": 480},
+    "tokens_dropped_at_the_end": 0,
 }
 ABOUT: dict[str, Any] = {
     "schema": 1,

@@ -44,7 +44,7 @@ def config(folder: Path, model: Path, rows: list[Any], *, stage: str = "sft", **
 
 def built(given: EngineConfig) -> tuple[Prepared, list[str]]:
     """What is trained on, and what is told of it."""
-    from llmctl_engine.data import complaints
+    from llmctl_engine.complaints import complaints
     from llmctl_engine.prepare import prepare
 
     made = prepare(given, Path(given.data.dir) / "cache", workers=1, progress=lambda done, total: None)
