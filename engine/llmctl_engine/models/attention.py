@@ -40,7 +40,7 @@ def mask_for(
     queries = hidden.shape[1]
     visible: torch.Tensor | None
     if attention_mask is not None and attention_mask.dim() > 2:
-        visible = ready_made(attention_mask)
+        visible = ready_made(attention_mask, past + queries)
     else:
         segments = packed_segments(position_ids, seq_idx) if past == 0 else None
         visible = visible_keys(
@@ -61,9 +61,10 @@ def _never(config: Any, attention_mask: torch.Tensor | None, queries: int) -> to
     return ((key[None, :] > key[-queries:, None])[None] & (attention_mask == 0)[:, None])[:, None]
 
 
-def ready_made(mask: torch.Tensor) -> torch.Tensor:
-    """True where a mask of 3 or 4 dimensions, boolean or additive, lets a key be seen."""
-    whole = mask if mask.dim() == 4 else mask[:, None]
+def ready_made(mask: torch.Tensor, keys: int) -> torch.Tensor:
+    """True where a mask of 3 or 4 dimensions, boolean or additive, lets one of the keys be seen; that of a static cache
+    goes on beyond them."""
+    whole = (mask if mask.dim() == 4 else mask[:, None])[..., :keys]
     return whole if whole.dtype == torch.bool else whole == 0
 
 
@@ -94,3 +95,26 @@ def flash_mask(
     if numbered or (seq_idx is not None and position_ids is None):
         raise EngineError("flash attention learns from position_ids alone where packed texts start", hint="give them")
     return None if attention_mask is None or bool(attention_mask.all()) else attention_mask
+
+
+def assert_parted_by_packing(
+    texts: torch.Tensor | None, segments: torch.Tensor | None, attention_mask: torch.Tensor | None, implementation: str
+) -> None:
+    """Raises EngineError for texts parted at <eod> that are not packed texts: a flash kernel cannot be told of them."""
+    if texts is None:
+        return
+    parted = texts[:, 1:] != texts[:, :-1]
+    if segments is not None:
+        parted = parted & (segments[:, 1:] == segments[:, :-1])
+    if attention_mask is not None:
+        parted = parted & (attention_mask[:, 1:] > 0)
+    if bool(parted.any()):
+        raise EngineError(
+            f"{implementation} would let a text see those before its <eod>",
+            hint="load the model with attn_implementation sdpa, or with reset_attention_mask false",
+        )
+
+
+def both(texts: torch.Tensor | None, segments: torch.Tensor | None) -> torch.Tensor | None:
+    """Numbers that change where those of either do: both rise along a row."""
+    return texts if segments is None else segments if texts is None else texts + segments

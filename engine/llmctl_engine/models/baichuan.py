@@ -17,7 +17,17 @@ from transformers.utils.output_capturing import capture_outputs
 
 from llmctl_engine.models.attention import assert_supported, mask_for
 from llmctl_engine.models.heads import NormHead, z_loss
-from llmctl_engine.models.layers import RMSNorm, Rotary, attend, rotary, rotate, split_heads
+from llmctl_engine.models.layers import (
+    RMSNorm,
+    Rotary,
+    attend,
+    kept_positions,
+    one_of,
+    remembered,
+    rotary,
+    rotate,
+    split_heads,
+)
 from llmctl_engine.models.masks import Mask
 from llmctl_engine.models.settings import assert_sound
 from llmctl_engine.models.shards import load_shard_by_shard
@@ -91,7 +101,7 @@ class BaichuanAttention(nn.Module):
         if positions is not None:
             query, key = rotate(query, positions), rotate(key, positions)
         if cache is not None:
-            key, value = cache.update(key, value, self.layer_idx)
+            key, value = remembered(cache, key, value, self.layer_idx)
         mixed, weights = attend(self, self.config._attn_implementation, query, key, value, mask, **more)
         return self.o_proj(mixed), weights
 
@@ -186,10 +196,10 @@ class BaichuanModel(BaichuanPreTrainedModel):
     ) -> Any:
         """Hidden states. Packed texts are told by `position_ids` that start again, by their numbers in `seq_idx`, or by
         an attention mask that numbers them 1, 2, 3 and padding 0."""
-        hidden = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
+        hidden = one_of(input_ids, inputs_embeds, self.embed_tokens)
         if use_cache and past_key_values is None:
             past_key_values = DynamicCache(config=self.config)
-        past = past_key_values.get_seq_length() if past_key_values is not None else 0
+        past = int(past_key_values.get_seq_length()) if past_key_values is not None else 0
         mask = mask_for(
             self.config,
             hidden,
@@ -233,10 +243,10 @@ class BaichuanForCausalLM(BaichuanPreTrainedModel, GenerationMixin):  # type: ig
         inputs_embeds: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         use_cache: bool | None = None,
-        logits_to_keep: int = 0,
+        logits_to_keep: int | torch.Tensor = 0,
         **more: Any,
     ) -> Any:
-        """Logits of all positions, or of the last `logits_to_keep`; with `labels`, the loss."""
+        """Logits of all positions, of the last `logits_to_keep`, or of those in it; with `labels`, the loss."""
         outputs = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -246,7 +256,7 @@ class BaichuanForCausalLM(BaichuanPreTrainedModel, GenerationMixin):  # type: ig
             use_cache=use_cache,
             **more,
         )
-        logits = self.lm_head(outputs.last_hidden_state[:, -logits_to_keep:])
+        logits = self.lm_head(kept_positions(outputs.last_hidden_state, logits_to_keep))
         return CausalLMOutputWithPast(
             loss=self._loss(logits, labels, **more) if labels is not None else None,
             logits=logits,

@@ -48,7 +48,28 @@ def rotate(x: torch.Tensor, positions: Rotary) -> torch.Tensor:
 
 def split_heads(x: torch.Tensor, heads: int) -> torch.Tensor:
     """(batch, length, heads x size) to (batch, heads, length, size)."""
-    return x.view(*x.shape[:-1], heads, -1).transpose(1, 2)
+    return x.view(*x.shape[:-1], heads, x.shape[-1] // heads).transpose(1, 2)
+
+
+def remembered(cache: Any, key: torch.Tensor, value: torch.Tensor, layer_idx: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Keys and values so far, with those that are new; without the room for later ones that a static cache has."""
+    length = int(cache.get_seq_length(layer_idx)) + key.shape[2]
+    key, value = cache.update(key, value, layer_idx)
+    return key[:, :, :length], value[:, :, :length]
+
+
+def one_of(input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor | None, embedding: nn.Module) -> torch.Tensor:
+    """The states that a model starts with. Raises ValueError unless exactly one of the two is given."""
+    if (input_ids is None) == (inputs_embeds is None):
+        raise ValueError("give input_ids or inputs_embeds, and not both")
+    states: torch.Tensor = embedding(input_ids) if inputs_embeds is None else inputs_embeds
+    return states
+
+
+def kept_positions(hidden: torch.Tensor, logits_to_keep: int | torch.Tensor) -> torch.Tensor:
+    """The last `logits_to_keep` positions, all for 0, or those that a tensor numbers."""
+    kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+    return hidden[:, kept]
 
 
 def attend(

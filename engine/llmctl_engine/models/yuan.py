@@ -14,10 +14,20 @@ from transformers.utils import can_return_tuple
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
-from llmctl_engine.errors import EngineError
-from llmctl_engine.models.attention import finished, flash_mask, ready_made
+from llmctl_engine.models.attention import assert_parted_by_packing, both, finished, flash_mask, ready_made
 from llmctl_engine.models.filtering import LocalFilter, with_filter_state
-from llmctl_engine.models.layers import MASKED, RMSNorm, Rotary, attend, rotary, rotate, split_heads
+from llmctl_engine.models.layers import (
+    MASKED,
+    RMSNorm,
+    Rotary,
+    attend,
+    kept_positions,
+    one_of,
+    remembered,
+    rotary,
+    rotate,
+    split_heads,
+)
 from llmctl_engine.models.masks import Mask, packed_segments, text_starts, visible_keys
 from llmctl_engine.models.settings import assert_sound
 from llmctl_engine.models.shards import load_shard_by_shard
@@ -83,7 +93,7 @@ class YuanAttention(nn.Module):
         both = split_heads(torch.cat((self.q_proj(filtered), self.k_proj(filtered)), dim=-1), heads)
         query, key = (rotate(x, positions) for x in both.chunk(2, dim=-1))
         if cache is not None:
-            key, value = cache.update(key, value, self.layer_idx)
+            key, value = remembered(cache, key, value, self.layer_idx)
         mixed, weights = attend(self, self.config._attn_implementation, query, key, value, mask, **more)
         return self.o_proj(mixed), weights
 
@@ -180,18 +190,18 @@ class YuanModel(YuanPreTrainedModel):
         """Hidden states. Packed texts are told as in Baichuan; neither attention nor filter crosses their borders.
         `position_ids` that start behind padding keep the padding out of the filter; without them it passes into the
         first two tokens, as in the published model."""
-        hidden = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
+        hidden = one_of(input_ids, inputs_embeds, self.embed_tokens)
         if use_cache or past_key_values is not None:
             past_key_values = with_filter_state(past_key_values, len(self.layers))
-        past = past_key_values.get_seq_length() if past_key_values is not None else 0
+        past = int(past_key_values.get_seq_length()) if past_key_values is not None else 0
         segments = packed_segments(position_ids, seq_idx) if past == 0 else None
         parted = self._parted(input_ids, past_key_values)
         mask: Mask | torch.Tensor | None
         if self.config._attn_implementation not in MASKED:
-            _assert_whole(parted, segments, attention_mask, self.config._attn_implementation)
+            assert_parted_by_packing(parted, segments, attention_mask, self.config._attn_implementation)
             mask = flash_mask(attention_mask, position_ids, seq_idx)
         else:
-            mask = self._mask(hidden, past, attention_mask, _both(parted, segments))
+            mask = self._mask(hidden, past, attention_mask, both(parted, segments))
         starts = text_starts(segments, attention_mask) if past == 0 else None
         if position_ids is None:
             position_ids = torch.arange(past, past + hidden.shape[1], device=hidden.device)[None]
@@ -223,7 +233,7 @@ class YuanModel(YuanPreTrainedModel):
         """What each token sees: its own text up to itself, padding left out; a padding token sees itself at least."""
         implementation, queries = self.config._attn_implementation, hidden.shape[1]
         if attention_mask is not None and attention_mask.dim() > 2:
-            return finished(ready_made(attention_mask), hidden, past, implementation)
+            return finished(ready_made(attention_mask, past + queries), hidden, past, implementation)
         visible = visible_keys(
             queries, past, hidden.device, attention_mask=attention_mask, segments=texts, padding_sees=True
         )
@@ -255,10 +265,11 @@ class YuanForCausalLM(YuanPreTrainedModel, GenerationMixin):  # type: ignore[mis
         inputs_embeds: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         use_cache: bool | None = None,
-        logits_to_keep: int = 0,
+        logits_to_keep: int | torch.Tensor = 0,
         **more: Any,
     ) -> Any:
-        """Logits of all positions, or of the last `logits_to_keep`; with `labels` or `shift_labels`, the loss."""
+        """Logits of all positions, of the last `logits_to_keep`, or of those in it; with labels of either kind, the
+        loss."""
         outputs = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -268,7 +279,7 @@ class YuanForCausalLM(YuanPreTrainedModel, GenerationMixin):  # type: ignore[mis
             use_cache=use_cache,
             **more,
         )
-        logits = self.lm_head(outputs.last_hidden_state[:, -logits_to_keep:])
+        logits = self.lm_head(kept_positions(outputs.last_hidden_state, logits_to_keep))
         loss = None
         if labels is not None or more.get("shift_labels") is not None:
             loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, **more)
@@ -278,27 +289,4 @@ class YuanForCausalLM(YuanPreTrainedModel, GenerationMixin):  # type: ignore[mis
             past_key_values=outputs.past_key_values,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
-        )
-
-
-def _both(texts: torch.Tensor | None, segments: torch.Tensor | None) -> torch.Tensor | None:
-    """Both rise along a row, so their sum changes where either does."""
-    return texts if segments is None else segments if texts is None else texts + segments
-
-
-def _assert_whole(
-    texts: torch.Tensor | None, segments: torch.Tensor | None, attention_mask: torch.Tensor | None, implementation: str
-) -> None:
-    """Raises EngineError for texts parted at <eod> that are not packed texts: a flash kernel cannot be told of them."""
-    if texts is None:
-        return
-    parted = texts[:, 1:] != texts[:, :-1]
-    if segments is not None:
-        parted = parted & (segments[:, 1:] == segments[:, :-1])
-    if attention_mask is not None:
-        parted = parted & (attention_mask[:, 1:] > 0)
-    if bool(parted.any()):
-        raise EngineError(
-            f"{implementation} would let a text see those before its <eod>",
-            hint="load the model with attn_implementation sdpa, or with reset_attention_mask false",
         )

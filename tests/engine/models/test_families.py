@@ -106,6 +106,31 @@ def test_generation_with_and_without_cache(name: str) -> None:
     assert torch.equal(together[0], cached[0])
 
 
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_cache_of_fixed_size_gives_the_same_logits(name: str) -> None:
+    """It hands back room for later tokens too, which no token may see."""
+    from transformers import StaticCache
+
+    model, ids = small(name).eval(), token_ids(2, 9)
+    cache = StaticCache(config=model.config, max_cache_len=16)
+    with torch.no_grad():
+        whole = model(ids).logits
+        parts = [model(part, past_key_values=cache).logits for part in ids.split([5, 1, 3], dim=1)]
+    assert (torch.cat(parts, dim=1) - whole).abs().max() < CLOSE
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_what_is_asked_of_forward(name: str) -> None:
+    model, ids = small(name).eval(), token_ids(2, 6)
+    whole = model(ids).logits
+    assert torch.equal(model(ids, logits_to_keep=torch.tensor([1, 4])).logits, whole[:, [1, 4]])
+    assert torch.equal(model(ids, logits_to_keep=2).logits, whole[:, -2:])
+    assert model(ids[:0]).logits.shape == (0, 6, 64)
+    for given in ({}, {"input_ids": ids, "inputs_embeds": model.get_input_embeddings()(ids)}):
+        with pytest.raises(ValueError, match="give input_ids or inputs_embeds, and not both"):
+            model(**given)
+
+
 def test_yuan_remembers_where_a_text_ended() -> None:
     """A cache parts texts at <eod> as one pass over all of them does."""
     model, ids = small("yuan-parted").eval(), token_ids(2, 12)

@@ -45,7 +45,7 @@ def _tokenizer(pieces: Path, folder: Path, model_type: str, **values: Any) -> An
     shutil.copytree(pieces, folder)
     (folder / "config.json").write_text(json.dumps({"model_type": model_type}))
     (folder / "tokenizer_config.json").write_text(json.dumps(values))
-    return load_tokenizer(ModelConfig(path=str(folder)), ())
+    return load_tokenizer(ModelConfig(path=str(folder)))
 
 
 def test_baichuans_tokenizer_gives_sentencepieces_ids(pieces: Path, tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_baichuans_tokenizer_gives_sentencepieces_ids(pieces: Path, tmp_path: Pa
     shutil.copy(tmp_path / "model/config.json", tmp_path / "saved")
     from llmctl_engine.tokenizer import load_tokenizer
 
-    again = load_tokenizer(ModelConfig(path=str(tmp_path / "saved")), ())
+    again = load_tokenizer(ModelConfig(path=str(tmp_path / "saved")))
     assert [again(text).input_ids for text in TEXTS] == [tokenizer(text).input_ids for text in TEXTS]
 
 
@@ -102,4 +102,4 @@ def test_tokenizers_that_are_not_loaded(pieces: Path, tmp_path: Path) -> None:
     ):
         harm(tmp_path / "model/tokenizer.model")
         with pytest.raises(EngineError, match="holds no tokenizer that can be loaded"):
-            load_tokenizer(ModelConfig(path=str(tmp_path / "model")), ())
+            load_tokenizer(ModelConfig(path=str(tmp_path / "model")))
