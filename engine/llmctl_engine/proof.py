@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+import numpy as np
 import torch
 
 from llmctl_engine import group
@@ -132,7 +133,7 @@ def _as_one(samples: list[Mapping[str, Any]]) -> dict[str, list[int]]:
 
 
 def _labels(sample: Mapping[str, Any]) -> int:
-    return sum(label != IGNORED for label in sample["labels"][1:])
+    return int((np.asarray(sample["labels"][1:]) != IGNORED).sum())
 
 
 def _measure(forward: Callable[..., Any], loss: LabelledLoss, batch: Batch) -> float:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import random
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from llmctl_engine.config import TrainSettings
 
@@ -41,10 +43,9 @@ class Samples:
     def __len__(self) -> int:
         return len(self.held)
 
-    def __getitem__(self, number: int) -> dict[str, list[int]]:
-        ids = self.held[number]
-        asked = len(ids) // 2
-        return {"input_ids": ids, "labels": [-100] * asked + ids[asked:]}
+    def __getitem__(self, number: int) -> dict[str, np.ndarray[Any, Any]]:
+        ids = np.array(self.held[number], dtype=np.int32)
+        return {"input_ids": ids, "labels": np.where(np.arange(len(ids)) < len(ids) // 2, -100, ids)}
 
     def place(self, number: int) -> str:
         return f"s row {number}"
@@ -109,6 +110,7 @@ def test_packed_is_separate(name: str, attention: str) -> None:
     proof = proven(model_of(name, attention))
     assert abs(proof.packed - proof.separate) < 2e-6
     assert proof.holds
+    assert json.loads(json.dumps(asdict(proof)))["labels"] == 62
     assert proof.shows
 
 
