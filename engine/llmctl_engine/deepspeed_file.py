@@ -11,11 +11,18 @@ from llmctl_engine.errors import EngineError
 
 def load_deepspeed(path: str, collective: str) -> dict[str, Any]:
     """The file's content, with DeepSpeed's process group started on the backend `collective`; ZeRO-3 asks it for the
-    world size while the model is made. Raises EngineError when the installed DeepSpeed refuses the file.
+    world size while the model is made. Raises EngineError when the installed DeepSpeed refuses the file, and for
+    tensor parallelism.
 
     DeepSpeed would otherwise compile a helper for shared memory at its start (a minute with a compiler, an error
     without); gloo does that work."""
     values: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+    if "tensor_parallel" in values:
+        raise EngineError(
+            f"{path} asks for tensor_parallel: every rank trains on rows of its own, and Baichuan and Yuan do not store "
+            "q and k apart",
+            hint="shard the model with ZeRO-3",
+        )
     import deepspeed
     from deepspeed.runtime.config import DeepSpeedConfig
 

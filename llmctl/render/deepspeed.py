@@ -26,6 +26,11 @@ OURS = {
 }
 """What follows from the rest of the recipe, by key path: the same thing is never said in two places."""
 
+REFUSED = {
+    "tensor_parallel": "every device trains on rows of its own, and Baichuan and Yuan do not store q and k apart",
+}
+"""What DeepSpeed can do and a run cannot, and why."""
+
 
 @cache
 def known_keys() -> dict[str, frozenset[str]]:
@@ -48,6 +53,8 @@ def _lint(block: Mapping[str, Any], ours: Mapping[str, Any], path: str) -> Itera
             near = difflib.get_close_matches(key, known, n=1)
             hint = f"did you mean {near[0]}?" if near else "see deepspeed.ai/docs/config-json"
             yield UsageError(f"deepspeed.{full}: DeepSpeed knows no such key", hint=hint)
+        elif full in REFUSED:
+            yield UsageError(f"deepspeed.{full}: {REFUSED[full]}", hint="shard the model with deepspeed.stage: 3")
         elif full in OURS:
             if value == "auto" or (key in ours and value == ours[key]):
                 continue

@@ -41,6 +41,11 @@ def mistakes(deepspeed: dict[str, Any]) -> list[str]:
     return [str(error) for error in caught.value.errors]
 
 
+def test_tensor_parallelism_is_refused() -> None:
+    (mistake,) = mistakes({"stage": 2, "tensor_parallel": {"autotp_size": 2}})
+    assert mistake.startswith("deepspeed.tensor_parallel: every device trains on rows of its own")
+
+
 def test_batches_are_numbers_that_agree() -> None:
     config = written({"stage": 2})
     assert config["train_batch_size"] == 4 * 8 * 16

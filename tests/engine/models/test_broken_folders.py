@@ -200,3 +200,12 @@ def test_tensor_parallelism_is_refused(name: str) -> None:
         with pytest.raises(EngineError, match=r"cannot be split by columns .* shard it with ZeRO or FSDP"):
             small(name, distributed_config=split)
     assert small(name, distributed_config=DistributedConfig(fsdp_size=2)) is not None
+
+
+def test_deepspeeds_tensor_parallelism_is_refused(tmp_path: Path) -> None:
+    from llmctl_engine.deepspeed_file import load_deepspeed
+    from llmctl_engine.errors import EngineError
+
+    (tmp_path / "ds_config.json").write_text('{"tensor_parallel": {"autotp_size": 2}}')
+    with pytest.raises(EngineError, match=r"asks for tensor_parallel: .* shard the model with ZeRO-3"):
+        load_deepspeed(str(tmp_path / "ds_config.json"), "gloo")
