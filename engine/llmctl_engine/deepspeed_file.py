@@ -19,7 +19,7 @@ def load_deepspeed(path: str, collective: str) -> dict[str, Any]:
     values: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
     if "tensor_parallel" in values:
         raise EngineError(
-            f"{path} asks for tensor_parallel: every rank trains on rows of its own, and Baichuan and Yuan do not store "
+            f"{path} asks for tensor_parallel: each rank trains on rows of its own, and Baichuan and Yuan do not store "
             "q and k apart",
             hint="shard the model with ZeRO-3",
         )
