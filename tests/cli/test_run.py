@@ -117,7 +117,8 @@ def test_a_whole_run_on_this_machine_and_what_can_be_asked_of_it(
 ) -> None:
     from tests.engine.runs import INIT, rows
 
-    recipe = write(tmp_path, rows(16), model={"init": INIT}, train={"epochs": 1, "micro_batch": 4})
+    data = {"dir": "data", "datasets": ["d"], "packing": "none"}
+    recipe = write(tmp_path, rows(16), model={"init": INIT}, data=data, train={"epochs": 1, "micro_batch": 4})
     told = run_llmctl("run", recipe, env=env, code=0).stdout
     (run,) = (tmp_path / "runs").iterdir()
     assert f"SUCCEEDED: {run.name}, 4 steps" in told
