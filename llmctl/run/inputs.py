@@ -99,7 +99,10 @@ def survey(recipe: Recipe, folder: Path, prepared: Prepared | None = None) -> In
         kept[kind] = str(here) if here and local else given
     if local and not data_dir:
         raise UsageError(f"no such folder: {folder / recipe.data.dir}", where="data.dir")
-    rows = _look_at_rows(recipe, data_dir) if data_dir and not prepared else None
+    if prepared:
+        counted = Counted(prepared.rows, prepared.samples)
+    else:
+        counted = _look_at_rows(recipe, data_dir) if data_dir else Counted()
     reference = None
     if recipe.report.reference:
         reference = _launcher_path(folder, recipe.report.reference)
@@ -111,27 +114,16 @@ def survey(recipe: Recipe, folder: Path, prepared: Prepared | None = None) -> In
         model_path=kept["model"],
         adapter_path=kept["adapter"],
         reference=reference,
-        rows=prepared.rows if prepared else rows,
-        samples=prepared.samples if prepared else _samples(recipe, rows),
+        rows=counted.rows,
+        samples=counted.samples,
         data=data,
         prepared=prepared,
     )
 
 
-def _samples(recipe: Recipe, rows: int | None) -> int | None:
-    """Rows are samples where they are neither joined to blocks nor packed."""
-    return rows if recipe.train.stage != "pt" and recipe.data.packing == "none" else None
-
-
 def launcher_data(recipe: Recipe, folder: Path) -> Path | None:
     """The folder of the datasets, where it is the launcher's."""
     return _beside(folder, recipe.data.dir, local=recipe.launch.backend == "local")
-
-
-def launcher_model(recipe: Recipe, folder: Path) -> Path | None:
-    """The model's folder, or one that holds its tokenizer at least, where it is the launcher's."""
-    given = recipe.model.path
-    return _beside(folder, given, local=recipe.launch.backend == "local") if given else None
 
 
 _KEY = {"model": "model.path", "adapter": "train.lora.adapter"}
@@ -182,16 +174,24 @@ def _read_info(data_dir: Path) -> dict[str, Any]:
         raise UsageError(str(error), where="data.dir") from None
 
 
-def _look_at_rows(recipe: Recipe, data_dir: Path) -> int | None:
-    """How many samples can be trained on, each dataset's rows at most `data.max_samples`; None where that cannot be
-    said here: rows of the hub, or Parquet without pyarrow. Raises UsageError for a file that is no dataset, and for
+@dataclass(frozen=True)
+class Counted:
+    """Rows that can be trained on, and what they become; None where that cannot be said here."""
+
+    rows: int | None = None
+    samples: int | None = None
+
+
+def _look_at_rows(recipe: Recipe, data_dir: Path) -> Counted:
+    """Count the rows, of each dataset at most `data.max_samples`: not those of the hub, nor Parquet without pyarrow.
+    They are samples where they are neither joined nor packed. Raises UsageError for a file that is no dataset, and for
     broken rows unless the recipe skips them: better here than on the nodes."""
     data = recipe.data
     try:
         found = sources.sources(data_dir, data.datasets)
         parquet = any(path.suffix == ".parquet" for source in found for path in source.files)
         if any(source.hub for source in found) or (parquet and importlib.util.find_spec("pyarrow") is None):
-            return None
+            return Counted()
         read = rows.read(found, rows.Wanted.of(recipe.train, data))
     except (OSError, ValueError) as error:
         raise UsageError(str(error), where="data.datasets") from None
@@ -204,9 +204,11 @@ def _look_at_rows(recipe: Recipe, data_dir: Path) -> int | None:
         )
     if not any(read.lengths):
         raise UsageError("no row to train on", where=str(data_dir), why=read.complaint())
-    if data.loss_on == "split" and recipe.train.stage != "pt":
-        return sum(len(sample.turns) for sample in read.samples())
-    return len(read)
+    if recipe.train.stage == "pt" or data.packing != "none":
+        return Counted(len(read))
+    if data.loss_on == "split":
+        return Counted(len(read), sum(len(sample.turns) for sample in read.samples()))
+    return Counted(len(read), len(read))
 
 
 def _engine_tree() -> Tree:

@@ -45,6 +45,7 @@ def conclude(live: Live, ending: Ending, watcher: Watcher, *, heard: bool = Fals
         why=ending.why,
         last_step=ending.progress.step,
         last_loss=ending.progress.loss,
+        total_steps=ending.progress.total_steps or manifest.get("total_steps"),
         **({"trained_on": tokens} if tokens else {}),
     )
     if not heard:

@@ -56,7 +56,13 @@ def write_recipe(path: Path, method: str, **sections: dict[str, Any]) -> Path:
         "cluster": {"device": "cpu", "devices_per_node": 1, **sections["cluster"]},
         "launch": sections["launch"],
         "model": {"path": "model", "stage": True, "template": "default@0.9.5"},
-        "data": {"dir": "data", "datasets": ["alpaca_en_demo"], "cutoff_len": 512, "max_samples": ROWS},
+        "data": {
+            "dir": "data",
+            "datasets": ["alpaca_en_demo"],
+            "cutoff_len": 512,
+            "max_samples": ROWS,
+            "packing": "none",
+        },
         "train": train,
     }
     if "deepspeed" in sections:

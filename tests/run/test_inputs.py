@@ -135,8 +135,9 @@ def test_a_dataset_of_the_hub_is_the_nodes_own_business(folder: Path) -> None:
 
 def test_turns_are_counted_where_each_becomes_a_sample(folder: Path) -> None:
     (folder / "data" / "d.json").write_text(json.dumps([{**ROW, "history": [["a", "b"]]}, ROW]))
-    assert survey(recipe(data={"datasets": ["d"], "loss_on": "split"}), folder).rows == 3
-    assert survey(recipe(data={"datasets": ["d"]}), folder).rows == 2
+    for loss_on, samples in (("split", 3), ("answers", 2)):
+        inputs = survey(recipe(data={"datasets": ["d"], "loss_on": loss_on, "packing": "none"}), folder)
+        assert (inputs.rows, inputs.samples) == (2, samples)
 
 
 def test_rows_are_counted_up_to_max_samples(folder: Path) -> None:
