@@ -17,6 +17,8 @@ BARS, WIDE = 12, 40
 """Lines of the histogram at most, and letters of its longest bar."""
 LONGEST = 1600
 """Letters of a piece of a sample that are shown; more lose their middle."""
+WORTH = 0.05
+"""A share of padding above which packing is advised."""
 OPEN, CLOSE = "⟦", "⟧"
 """Around what carries loss, where there is no colour."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -60,7 +62,7 @@ def statistics(made: Made) -> list[str]:
     wide = max(len(value) for _, value, _ in rows)
     return [
         f"{made.plan.recipe.name}: {', '.join(data.datasets)}; template {made.plan.recipe.model.template}, "
-        f"cutoff_len {data.cutoff_len}, packing {data.packing}",
+        f"cutoff_len {data.cutoff_len}, packing {told['packing']}",
         f"{took}: {made.prepared.folder}",
         "",
         *(f"{name:<10} {value:>{wide}}  {rest}" for name, value, rest in rows),
@@ -77,7 +79,8 @@ def _filled(told: Mapping[str, Any]) -> str:
 def _packed(told: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     without, packed = told["padding"]["without"], told["padding"]["with"]
     if told["packs"] is None:
-        return [("padding", f"{without:.1%}", "of what is computed; data.packing: exact would save most of it")]
+        advice = "; data.packing: exact would save most of it" if without > WORTH else ""
+        return [("padding", f"{without:.1%}", "of what is computed" + advice)]
     saved = f"{saving(told):.0%} less to compute"
     return [
         ("packs", f"{told['packs']:,}", f"{told['examples'] / told['packs']:.1f} examples each"),

@@ -22,7 +22,7 @@ import time
 MARKER = "LLMCTL-JSON "
 GRACE = 5.0
 ENDINGS = (".partial", ".old")
-STAGED = ("engine", "data", "models")
+STAGED = ("engine", "data", "prepared", "models")
 QUIET = 3600.0
 """Seconds without a change after which a half-done copy of a run that nobody knows counts as left."""
 HOLDERS = ("sshd", "slurmstepd")

@@ -89,7 +89,7 @@ def prepare(
         folder = place_of(key_of(parts_of(config)))
     except EngineError as error:
         raise UsageError(
-            str(error), where=str(loaded.path), hint="only what lies on this machine can be prepared here"
+            str(error), where=str(loaded.path), hint="`llmctl run` prepares it on each node before it trains"
         ) from None
     heard = Heard(teller)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from llmctl.render.files import render
 from llmctl.run.plan import NodePaths, make_plan
 
 
-def files(**cluster: Any) -> dict[str, str]:
+def files(*, prepared_dir: str | None = None, **cluster: Any) -> dict[str, str]:
     recipe = Recipe.model_validate(
         {
             "name": "r",
@@ -22,7 +23,14 @@ def files(**cluster: Any) -> dict[str, str]:
             "data": {"datasets": ["d"]},
         }
     )
-    paths = NodePaths(run_dir="/w/runs/r", engine_dir="/e", data_dir="/d", model_path="/m", adapter_path=None)
+    paths = NodePaths(
+        run_dir="/w/runs/r",
+        engine_dir="/e",
+        data_dir="/d",
+        model_path="/m",
+        adapter_path=None,
+        prepared_dir=prepared_dir,
+    )
     nodes = parse_nodes(recipe.cluster.nodes)
     return render(make_plan(recipe, nodes, run_id="r", paths=paths, interfaces={"a": "bond0", "b": "eth1"}))
 
@@ -45,6 +53,15 @@ def test_an_interface_variable_of_the_recipe_is_left_alone() -> None:
     made = files(env={"NCCL_SOCKET_IFNAME": "^docker0"})
     assert "NCCL_SOCKET_IFNAME" not in made["enter.sh"]
     assert "export NCCL_SOCKET_IFNAME='^docker0'" in made["env.sh"]
+
+
+def test_a_container_sees_the_prepared_tokens_in_place_of_the_data() -> None:
+    container = {"runtime": "podman", "image": "image"}
+    assert "source=/d,destination=/d" in files(container=container)["container.sh"]
+    made = files(prepared_dir="/cache/p", container=container)
+    assert "source=/cache/p,destination=/cache/p" in made["container.sh"]
+    assert "source=/d," not in made["container.sh"]
+    assert json.loads(made["engine.json"])["data"]["prepared"] == "/cache/p"
 
 
 @pytest.mark.parametrize("key", ["user", "master_addr"])
