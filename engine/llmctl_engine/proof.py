@@ -99,6 +99,11 @@ def prove(
     told = [[value / labels for value in mine] for mine in group.gather(sums, device).tolist()]
     packed, separate, joined = max(told, key=lambda each: abs(each[0] - each[1]))
     proof = Proof(len(alone), labels, packed, separate, joined, LIMITS[settings.precision] * max(1.0, abs(separate)))
+    if not math.isfinite(separate):
+        raise EngineError(
+            f"the loss is {separate} before anything is trained",
+            hint="the weights hold such numbers, or they are too large for train.precision: try bf16 or fp32",
+        )
     if not proof.holds:
         raise EngineError(
             f"packed samples do not lose what they lose by themselves: {packed:.8g} against {separate:.8g} over"

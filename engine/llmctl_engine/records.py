@@ -24,9 +24,9 @@ class Records:
         self._started = time.time()
         self._pending: dict[str, Any] | None = None
 
-    def run(self, config: EngineConfig, *, num_samples: int, rows: int, total_steps: int) -> None:
-        """The record that opens a run or its continuation. `rows` are what a batch is drawn from: samples, or packs of
-        them."""
+    def run(self, config: EngineConfig, *, num_samples: int, packs: int | None, total_steps: int) -> None:
+        """The record that opens a run or its continuation. A batch is drawn from the packs of samples, where they are
+        packed."""
         self.total_steps = total_steps
         train = config.train
         self._append(
@@ -44,7 +44,7 @@ class Records:
                 "total_steps": self.total_steps,
                 "num_samples": num_samples,
                 "packing": config.packing,
-                "rows": rows,
+                "packs": packs,
                 "epochs": train.epochs,
                 "model": config.model.path or f"init:{(config.model.init or {}).get('model_type')}",
                 "stage": train.stage,

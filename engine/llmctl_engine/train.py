@@ -52,19 +52,19 @@ def train(config: EngineConfig) -> None:
 
 def _summary(config: EngineConfig, prepared: Prepared) -> dict[str, Any]:
     """What data_summary.json says, told in the log as well."""
-    rows = len(prepared) if prepared.packs is None else len(prepared.packs)
+    packs = None if prepared.packs is None else len(prepared.packs)
     saved = padding(prepared.ids.lengths(), prepared.packs, config.train.micro_batch)
     bytes_trained_on = {name: prepared.about[name] for name in RECORDED}
     summary = {
         **prepared.about["summary"],
-        "packing": {"mode": config.packing, "rows": rows, "padding": saved},
+        "packing": {"mode": config.packing, "packs": packs, "padding": saved},
         "prepared": bytes_trained_on,
     }
     _tell(f"{summary['examples']} samples of {summary['rows']} rows, {summary['tokens']} tokens")
     for line in complaints(summary):
         _tell(line)
-    if prepared.packs is not None:
-        _tell(f"packed into {rows} rows: {saved['with']:.1%} padding, {saved['without']:.1%} without packing")
+    if packs is not None:
+        _tell(f"packed into {packs} rows: {saved['with']:.1%} padding, {saved['without']:.1%} without packing")
     return summary
 
 
@@ -72,11 +72,11 @@ def _progress() -> Progress:
     """Tells now and then how many rows are tokenised."""
     told = time.monotonic()
 
-    def tell(done: int, total: int) -> None:
+    def tell(done: int, total: int | None) -> None:
         nonlocal told
         if time.monotonic() - told >= PROGRESS_EVERY:
             told = time.monotonic()
-            _tell(f"tokenised {done} of {total} rows")
+            _tell(f"tokenised {done} rows" if total is None else f"tokenised {done} of {total} rows")
 
     return tell
 

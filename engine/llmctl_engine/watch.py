@@ -46,9 +46,8 @@ class Watch(TrainerCallback):  # type: ignore[misc]
 
     def on_train_begin(self, _args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
         if self.records is not None:
-            self.records.run(
-                self.config, num_samples=len(self.rows.samples), rows=len(self.rows), total_steps=state.max_steps
-            )
+            packs = None if self.rows.packs is None else len(self.rows.packs)
+            self.records.run(self.config, num_samples=len(self.rows.samples), packs=packs, total_steps=state.max_steps)
         self.start_clock()
 
     def start_clock(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -151,6 +152,16 @@ def test_a_model_that_overlooks_the_borders_is_found() -> None:
 
     with pytest.raises(EngineError, match=r"packed samples do not lose .* over 62 labels of 6 samples.*packing: none"):
         proven(model, overlooking)
+
+
+def test_weights_that_are_no_numbers() -> None:
+    from llmctl_engine.errors import EngineError
+
+    model = model_of("llama", "sdpa").eval()
+    with torch.no_grad():
+        model.model.norm.weight.fill_(math.nan)
+    with pytest.raises(EngineError, match="the loss is nan before anything is trained"):
+        proven(model)
 
 
 def test_a_model_that_cannot_be_told_of_borders() -> None:

@@ -136,7 +136,7 @@ def train(path: str) -> None:
     records = Records(output, first_step=first) if group.rank == 0 else None
     last = config.train.max_steps
     if records:
-        records.run(config, num_samples=last, rows=last, total_steps=last)
+        records.run(config, num_samples=last, packs=None, total_steps=last)
 
     def save(step: int) -> None:
         if keeps:
