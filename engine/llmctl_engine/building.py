@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from llmctl_engine import labels
 from llmctl_engine.config import EngineConfig
 from llmctl_engine.encoder import Encoder
-from llmctl_engine.rows import Numbered, Wanted, shaped
+from llmctl_engine.encoding import encoder_of
+from llmctl_engine.rows import BrokenRow, Numbered, Wanted, left, shaped
 from llmctl_engine.sources import Source
 from llmctl_engine.tokenizer import Tokenizer
 from llmctl_engine.turns import Sample
@@ -42,6 +43,10 @@ class Chunk:
     """The places of rows whose answers hold the end token as text."""
     rows: int = 0
     """Rows of the data that it is of."""
+    broken: list[BrokenRow] = field(default_factory=list)
+    """Rows beside those."""
+    left: dict[str, list[str]] = field(default_factory=dict)
+    """The places of rows with a `{{name}}` that nothing filled in, by the name."""
     dropped: int = 0
     """Tokens that filled no block."""
 
@@ -59,7 +64,7 @@ def chunk(samples: Sequence[tuple[Sequence[int], Sequence[int], str]], dropped: 
     kept: list[tuple[Sequence[int], Sequence[int], str]] = []
     without: list[str] = []
     for sample in samples:
-        if any(label != labels.IGNORED for label in sample[1][1:]):
+        if sample[1].count(labels.IGNORED) < len(sample[1]) - (sample[1][0] != labels.IGNORED):
             kept.append(sample)
         else:
             without.append(sample[2])
@@ -80,6 +85,7 @@ class Builder:
         self.wanted, self.found, self.tokenizer = Wanted.of(config.train, config.data), found, tokenizer
         self.encoder: Encoder | None = None
         if config.train.stage == "pt":
+            self.texts = encoder_of(tokenizer)
             return
         self.encoder = Encoder(tokenizer, config.model.template)
         self.encoder.adopt_eos()
@@ -99,16 +105,26 @@ class Builder:
     def build(self, given: Sequence[Numbered]) -> Chunk:
         """The samples of some rows. For plain text a sample is a whole text; for `naive` packing it is uncut, and its
         end is left to who joins it. Raises EngineError for a row that the template cannot write."""
-        taken = [shaped(row.row, self.found[row.source], row.number, self.wanted) for row in given]
-        samples = [sample for sample in taken if isinstance(sample, Sample)]
+        samples: list[Sample] = []
+        broken: list[BrokenRow] = []
+        for row in given:
+            source = self.found[row.source]
+            taken = shaped(row.row, source, row.number, self.wanted)
+            if isinstance(taken, Sample):
+                samples.append(taken)
+            else:
+                broken.append(BrokenRow(dataset=source.name, row=row.number, reason=taken))
         built = self._texts(samples) if self.encoder is None else self._conversations(self.encoder, samples)
-        built.rows = len(given)
+        built.rows, built.broken = len(samples), broken
+        for sample in samples:
+            for name in left(sample):
+                built.left.setdefault(name, []).append(sample.place)
         return built
 
     def _texts(self, samples: Sequence[Sample]) -> Chunk:
         """Texts, each ended by EOS."""
         texts = [sample.text + self.tokenizer.eos_token for sample in samples]
-        encoded = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
+        encoded = self.texts(texts)
         ids = _flat(encoded)
         lengths = np.array([len(text) for text in encoded], dtype=np.int64)
         return Chunk(ids=ids, labels=ids, lengths=lengths, places=[sample.place for sample in samples])

@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from llmctl_engine import hub, labels, packing
+from llmctl_engine import hub, labels, packing, rows
 from llmctl_engine.building import Chunk, chunk
 from llmctl_engine.config import EngineConfig
 from llmctl_engine.errors import EngineError
-from llmctl_engine.rows import Counted, Rows, Wanted, read
-from llmctl_engine.sources import sources
+from llmctl_engine.rows import BrokenRow, Counted, Numbered, Rows, Wanted
+from llmctl_engine.sources import Source, sources
 from llmctl_engine.tokenizer import Tokenizer
 
 
-def read_rows(config: EngineConfig) -> Rows:
-    """The rows of the run's datasets. Raises EngineError for what cannot be read, and for broken rows unless the
-    recipe says to skip them."""
+def sources_of(config: EngineConfig) -> list[Source]:
+    """The run's datasets. Raises EngineError for one that is not there or that has no sound description."""
+    try:
+        return sources(Path(config.data.dir), config.data.datasets)
+    except (OSError, ValueError) as error:
+        raise EngineError(str(error)) from error
+
+
+def look(config: EngineConfig) -> Rows:
+    """All rows of the run's datasets, looked at. Raises EngineError for what cannot be read, and for broken rows unless
+    the recipe says to skip them."""
     data = config.data
     try:
-        found = read(sources(Path(data.dir), data.datasets), Wanted.of(config.train, data), fetch=hub.load)
+        found = rows.read(sources_of(config), Wanted.of(config.train, data), fetch=hub.load)
     except (OSError, ValueError) as error:
         raise EngineError(str(error)) from error
     if found.broken and data.broken_rows == "stop":
@@ -31,6 +39,14 @@ def read_rows(config: EngineConfig) -> Rows:
     if not any(found.lengths):
         raise EngineError(f"no row to train on in {', '.join(data.datasets)}")
     return found
+
+
+def in_order(config: EngineConfig, found: Sequence[Source]) -> Iterator[Numbered]:
+    """Every row of the datasets, one dataset after the other. Raises EngineError for what cannot be read."""
+    try:
+        yield from rows.in_order(found, Wanted.of(config.train, config.data), fetch=hub.load)
+    except (OSError, ValueError) as error:
+        raise EngineError(str(error)) from error
 
 
 def layout(config: EngineConfig, chunks: Iterable[Chunk], tokenizer: Tokenizer, end: int | None) -> Iterator[Chunk]:
@@ -73,6 +89,8 @@ class Tally:
     """Counts what is left out, cut and told while chunks go by."""
 
     rows: int = 0
+    broken: list[BrokenRow] = field(default_factory=list)
+    left: dict[str, Counted] = field(default_factory=dict)
     cut: Counted = field(default_factory=Counted)
     cut_tokens: int = 0
     ended: Counted = field(default_factory=Counted)
@@ -86,6 +104,11 @@ class Tally:
     def see(self, built: Chunk) -> Chunk:
         """Count what became of the rows of a chunk, and give it on."""
         self.rows += built.rows
+        self.broken += built.broken
+        for name, places in built.left.items():
+            counted = self.left.setdefault(name, Counted())
+            for place in places:
+                counted.add(place)
         self.cut_tokens += sum(built.cut.values())
         for place in built.cut:
             self.cut.add(place)
@@ -104,12 +127,12 @@ class Tally:
         self.dropped += laid.dropped
         self.without += laid.without
 
-    def summary(self, found: Rows, eos: str) -> dict[str, Any]:
+    def summary(self, eos: str) -> dict[str, Any]:
         """What is written to `data_summary.json`; `eos` is the end token."""
         return {
-            "rows": self.rows + len(found.broken),
-            "broken_rows": [vars(broken) for broken in found.broken],
-            "placeholders_left": {name: vars(left) for name, left in found.placeholders.items()},
+            "rows": self.rows + len(self.broken),
+            "broken_rows": [vars(broken) for broken in self.broken],
+            "placeholders_left": {name: vars(left) for name, left in sorted(self.left.items())},
             "end_in_the_text": {"token": eos, **vars(self.ended)},
             "examples": self.examples,
             "without_labels": self.without,

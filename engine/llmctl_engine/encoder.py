@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from llmctl_engine.encoding import Ids, encoder_of
 from llmctl_engine.errors import EngineError
 from llmctl_engine.own_template import OWN_TEMPLATE, own_segments
 from llmctl_engine.templates import BOS, EOS, OWN, TEMPLATES, Pair, Part, Template, Token, segments
 from llmctl_engine.tokenizer import Tokenizer
 from llmctl_engine.turns import Sample
-
-Ids = list[int]
 
 
 class Encoder:
@@ -19,6 +18,8 @@ class Encoder:
 
     def __init__(self, tokenizer: Tokenizer, template: str) -> None:
         self.tokenizer = tokenizer
+        self.texts = encoder_of(tokenizer)
+        """The ids of plain texts."""
         self.name = template
         self.template: Template = OWN_TEMPLATE if template == OWN else TEMPLATES[template]
         self._check_special_tokens()
@@ -29,11 +30,6 @@ class Encoder:
         told = [self._segments(sample) for sample in samples]
         known = self._known(told)
         return [[(_join(prompt, known), _join(answer, known)) for prompt, answer in turns] for turns in told]
-
-    def texts(self, texts: list[str]) -> list[Ids]:
-        """The ids of plain texts."""
-        encoded: list[Ids] = self.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
-        return encoded
 
     @property
     def end(self) -> int | None:

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from itertools import groupby
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from llmctl_engine import config as engine_config
-from llmctl_engine import data, hub, labels, packing, pool, prepared, rows
+from llmctl_engine import data, hub, labels, packing, pool, prepared
 from llmctl_engine.building import Builder, Chunk
 from llmctl_engine.config import EngineConfig
 from llmctl_engine.errors import EngineError
@@ -24,10 +24,10 @@ from llmctl_engine.parts import differences, key_of, parts_of, rules_of
 from llmctl_engine.prepared import Numbers, Prepared, Ragged
 from llmctl_engine.tokenizer import Tokenizer, leave_out_torch, load_tokenizer, train_tokenizer
 
-Progress = Callable[[int, int], None]
-"""Rows done, rows in all."""
-BYTES_A_WORKER, ROWS_A_WORKER = 2 << 20, 4000
-"""A process more is worth its start where there is so much more to do."""
+Progress = Callable[[int, int | None], None]
+"""Rows done, rows in all where that is known."""
+BYTES_A_WORKER = 2 << 20
+"""A process more is worth its start where there is so much more data."""
 EVERY = 0.2
 """Seconds between two lines of progress at least."""
 
@@ -44,19 +44,29 @@ def prepare(config: EngineConfig, cache: Path, *, workers: int, progress: Progre
             return prepared.load(folder)
         except EngineError:
             pass  # made anew below
-    read = data.read_rows(config)
+    found = data.sources_of(config)
+    # Whether the order of the rows, or the tokenizer, follows from all of them.
+    first = config.model.path is None or (config.data.mix != "concat" and len(found) > 1)
+    looked = data.look(config) if first else None
+    tally = data.Tally(broken=list(looked.broken) if looked else [])
     with prepared.write(folder) as writer:
-        trained = writer.folder / prepared.TOKENIZER if config.model.path is None else None
-        if trained is not None:
+        trained = None
+        if config.model.path is None and looked:
+            trained = writer.folder / prepared.TOKENIZER
             vocab_size = int((config.model.init or {}).get("vocab_size", 8000))
-            train_tokenizer(read.samples(), vocab_size=vocab_size).save_pretrained(trained)
+            train_tokenizer(looked.samples(), vocab_size=vocab_size).save_pretrained(trained)
         tokenizer = load_tokenizer(config.model, trained)
-        builder = Builder(config, read.found, tokenizer)
-        tally = data.Tally()
-        with closing(_chunks(config, read, builder, trained, workers, progress)) as chunks:
+        builder = Builder(config, found, tokenizer)
+        given = looked.numbered() if looked else data.in_order(config, found)
+        size = sum(path.stat().st_size for source in found for path in source.files)
+        wanted = min(workers, size // BYTES_A_WORKER) if size else workers
+        built = pool.build(config, found, trained, given, wanted) if wanted > 1 else map(builder.build, pool.cut(given))
+        with closing(_told(config, built, len(looked) if looked else None, progress)) as chunks:
             for laid in data.layout(config, map(tally.see, chunks), tokenizer, builder.end):
                 tally.add(laid)
                 writer.add(laid.ids, laid.labels, laid.lengths, laid.places)
+        if not tally.rows:
+            raise EngineError(f"no row to train on in {', '.join(config.data.datasets)}")
         if not tally.examples:
             raise EngineError("no sample carries a label", hint="raise data.cutoff_len")
         lengths = np.diff(writer.close(), prepend=0)
@@ -75,7 +85,7 @@ def prepare(config: EngineConfig, cache: Path, *, workers: int, progress: Progre
                 "packs": None if packs is None else len(packs),
                 "padding": padding(lengths, packs, config.train.micro_batch),
                 "lengths": histogram(lengths),
-                "summary": tally.summary(read, tokenizer.eos_token),
+                "summary": tally.summary(tokenizer.eos_token),
             }
         )
     return prepared.load(folder)
@@ -95,17 +105,12 @@ def for_run(config: EngineConfig, progress: Progress) -> Prepared:
     return found
 
 
-def _chunks(
-    config: EngineConfig, read: rows.Rows, builder: Builder, trained: Path | None, workers: int, progress: Progress
-) -> Generator[Chunk]:
-    total, done = len(read), 0
-    size = sum(path.stat().st_size for source in read.found for path in source.files)
-    wanted = min(workers, max(size // BYTES_A_WORKER, total // ROWS_A_WORKER))
-    if wanted > 1:
-        chunks = pool.build(config, read.found, trained, read.numbered(), wanted)
-    else:
-        chunks = map(builder.build, pool.cut(read.numbered()))
+def _told(config: EngineConfig, chunks: Iterable[Chunk], total: int | None, progress: Progress) -> Generator[Chunk]:
+    """The chunks, each of which is told. Raises EngineError for broken rows unless they are to be skipped."""
+    done = 0
     for chunk in chunks:
+        if chunk.broken and config.data.broken_rows == "stop":
+            data.look(config)  # raises for all of them
         yield chunk
         done += chunk.rows
         progress(done, total)
@@ -171,7 +176,7 @@ class _Lines:
     def __init__(self) -> None:
         self.told = 0.0
 
-    def __call__(self, done: int, total: int) -> None:
+    def __call__(self, done: int, total: int | None) -> None:
         if done == total or time.monotonic() - self.told >= EVERY:
             self.told = time.monotonic()
             _tell({"done": done, "total": total})

@@ -132,8 +132,6 @@ class Rows:
     lengths: tuple[int, ...]
     """Rows of each dataset that can be trained on."""
     broken: tuple[BrokenRow, ...]
-    placeholders: Mapping[str, Counted]
-    """Rows with a `{{name}}` that nothing filled in, by the name."""
 
     def __len__(self) -> int:
         """Rows that are trained on: those of datasets that are repeated count again."""
@@ -186,7 +184,6 @@ def read(found: Sequence[Source], wanted: Wanted, fetch: Fetch | None = None) ->
     hub without `fetch`; OSError for a file that cannot be read."""
     lengths: list[int] = []
     broken: list[BrokenRow] = []
-    placeholders: dict[str, Counted] = {}
     for source in found:
         _check_kind(source, STAGES[wanted.stage], wanted.stage)
         lengths.append(0)
@@ -196,18 +193,17 @@ def read(found: Sequence[Source], wanted: Wanted, fetch: Fetch | None = None) ->
                 broken.append(BrokenRow(dataset=source.name, row=number, reason=sample))
             else:
                 lengths[-1] += 1
-                for name in _left(sample):
-                    placeholders.setdefault(name, Counted()).add(sample.place)
-    rows = Rows(
-        found=found,
-        wanted=wanted,
-        fetch=fetch,
-        lengths=tuple(lengths),
-        broken=tuple(broken),
-        placeholders=placeholders,
-    )
+    rows = Rows(found=found, wanted=wanted, fetch=fetch, lengths=tuple(lengths), broken=tuple(broken))
     next(rows._order(), None)  # raises for a dataset without rows that cannot be interleaved
     return rows
+
+
+def in_order(found: Sequence[Source], wanted: Wanted, fetch: Fetch | None = None) -> Iterator[Numbered]:
+    """Every row of all datasets, one after the other, the broken ones too. Raises as `read`, when it gets there."""
+    for number, source in enumerate(found):
+        _check_kind(source, STAGES[wanted.stage], wanted.stage)
+        for row, content in enumerate(_load(source, wanted.max_samples, fetch), start=1):
+            yield Numbered(number, row, content)
 
 
 def shaped(row: Any, source: Source, number: int, wanted: Wanted) -> Sample | str:
@@ -216,7 +212,7 @@ def shaped(row: Any, source: Source, number: int, wanted: Wanted) -> Sample | st
     sample = "no JSON" if row is files.NO_JSON else SHAPES[STAGES[wanted.stage]](row, source, number)
     if isinstance(sample, str):
         return sample
-    if any(map(_SURROGATE.search, sample.texts())):
+    if any(not text.isascii() and _SURROGATE.search(text) for text in sample.texts()):
         return "text that is no Unicode (a half of a surrogate pair)"
     return sample.rewritten(lambda text: _filled(text, wanted.fill)) if wanted.fill else sample
 
@@ -245,7 +241,8 @@ def _filled(text: str, fill: Mapping[str, str]) -> str:
     return _PLACEHOLDER.sub(lambda match: fill.get(match[1], match[0]), text)
 
 
-def _left(sample: Sample) -> set[str]:
+def left(sample: Sample) -> set[str]:
+    """The names of `{{name}}` that nothing filled in."""
     return {name for text in sample.texts() if "{{" in text for name in _PLACEHOLDER.findall(text)}
 
 

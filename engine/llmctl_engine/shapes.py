@@ -33,7 +33,7 @@ def conversation(row: Any, source: Source, number: int) -> Taken:
     if any(part is not None and not isinstance(part, str) for part in (system, tools)):
         return "a system or tools that are no text"
     try:
-        parse_tools(tools or "[]")
+        parse_tools(tools) if tools else []
     except ValueError:
         return "tools that are no JSON list of descriptions"
     shape = _alpaca if source.formatting == "alpaca" else _messages

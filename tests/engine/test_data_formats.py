@@ -276,7 +276,7 @@ def test_placeholders(tmp_path: Path) -> None:
     row = {"instruction": "Who?", "output": "I am {{name}} by {{ author }}, not {{other}}."}
     found = read(tmp_path, [row, GOOD], fill={"name": "小助手", "author": "us"})
     assert next(found.samples()).turns[0].answer == "I am 小助手 by us, not {{other}}."
-    assert {name: left.told() for name, left in found.placeholders.items()} == {"other": "1 row (d row 1)"}
+    assert [rows.left(sample) for sample in found.samples()] == [{"other"}, set()]
 
 
 def test_datasets_are_mixed(tmp_path: Path) -> None:
@@ -320,4 +320,4 @@ def test_real_data_is_read_whole(dataset: str, stage: str, count: int) -> None:
     assert len(found) + len(found.broken) == count
     assert len(found.broken) <= 2, found.complaint()
     if dataset == "identity":
-        assert set(found.placeholders) == {"name", "author"}
+        assert set().union(*map(rows.left, found.samples())) == {"name", "author"}
