@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from llmctl.errors import LlmctlError, UsageError
 from llmctl.quoting import sh_quote
 from llmctl.recipe.schema import Recipe
 from llmctl.render.files import entering, environment, shell_of
-from llmctl.resources import engine_dir
+from llmctl.resources import engine_dir, home_dir
 
 GRACE = 5.0
 """Seconds that a process has to end after each way of asking."""
@@ -68,7 +68,7 @@ def run_module(
             _end(process)
         if code:
             errors.seek(0)
-            raise _why(code, errors.read().decode("utf-8", "replace"), [python, "-m", *words])
+            raise _why(code, errors.read().decode("utf-8", "replace"))
 
 
 def _end(process: subprocess.Popen[str]) -> None:
@@ -85,7 +85,7 @@ def _end(process: subprocess.Popen[str]) -> None:
         process.stdout.close()
 
 
-def _why(code: int, told: str, words: Sequence[str]) -> LlmctlError:
+def _why(code: int, told: str) -> LlmctlError:
     lines = told.strip().splitlines()
     missing = next((line for line in reversed(lines) if line.startswith("ModuleNotFoundError: ")), "")
     if missing or code == 127:
@@ -98,8 +98,11 @@ def _why(code: int, told: str, words: Sequence[str]) -> LlmctlError:
         return UsageError(own[-1])
     if code in (-signal.SIGKILL, 128 + signal.SIGKILL):
         return LlmctlError("the process was killed", why="perhaps for the memory that it took", hint="try --workers 1")
+    whole = home_dir() / "crash" / time.strftime("engine-%Y%m%d-%H%M%S.txt", time.gmtime())
+    whole.parent.mkdir(parents=True, exist_ok=True)
+    whole.write_text(told, encoding="utf-8")
     return LlmctlError(
-        f"preparing ended with exit code {code}",
+        f"the engine ended with exit code {code}",
         why=lines[-1] if lines else "it said nothing",
-        hint=f"{shlex.join(words)} shows more",
+        hint=f"all that it said is in {whole}",
     )

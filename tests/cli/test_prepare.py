@@ -120,6 +120,16 @@ def test_without_the_engines_libraries_it_says_so(env: dict[str, str], tmp_path:
     assert list((tmp_path / "cache" / "prepared").iterdir()) == []
 
 
+def test_what_breaks_the_engine_is_kept(env: dict[str, str], tmp_path: Path, run_llmctl: RunLlmctl) -> None:
+    broken = python(tmp_path, '#!/bin/sh\necho one >&2\necho "OverflowError: two" >&2\nexit 3\n')
+    env["LLMCTL_HOME"] = str(tmp_path / "home")
+    told = run_llmctl("prepare", write(tmp_path, cluster=broken), env=env, code=1).stderr
+    (kept,) = (tmp_path / "home" / "crash").iterdir()
+    what = "llmctl: the engine ended with exit code 3\n  why:  OverflowError: two\n"
+    assert told == f"{what}  next: all that it said is in {kept}\n"
+    assert kept.read_text() == "one\nOverflowError: two\n"
+
+
 def test_what_lies_on_the_nodes_only_is_told_with_what_to_type(
     env: dict[str, str], tmp_path: Path, run_llmctl: RunLlmctl
 ) -> None:
