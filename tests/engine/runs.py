@@ -60,6 +60,11 @@ def small_config(tmp_path: Path, **train: Any) -> EngineConfig:
     )
 
 
+def packed(config: EngineConfig, packing: str) -> EngineConfig:
+    """The same run with another packing; rows are long enough for several samples."""
+    return replace(config, data=replace(config.data, packing=packing, cutoff_len=config.data.cutoff_len + 36))
+
+
 def with_zero(config: EngineConfig, tmp_path: Path, stage: int, world_size: int) -> EngineConfig:
     """The same run under DeepSpeed."""
     path = tmp_path / "ds_config.json"

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from llmctl_engine.checkpoint import good_steps
 
-from tests.engine.runs import finish, run, small_config, start, with_zero
+from tests.engine.runs import Ended, finish, packed, run, small_config, start, with_zero
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(1200)]
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +36,9 @@ def test_two_processes_lose_what_one_does(alone: list[float], stage: int | None,
     assert (ended.output / "model.safetensors").stat().st_size > 10_000
 
 
-@pytest.mark.parametrize("stage", [None, 2])
-def test_a_resumed_run_is_the_uninterrupted_one(stage: int | None, tmp_path: Path) -> None:
-    config = small_config(tmp_path, epochs=2, save_steps=4, save_total_limit=2)
+@pytest.mark.parametrize(("stage", "packing"), [(None, "none"), (2, "exact")])
+def test_a_resumed_run_is_the_uninterrupted_one(stage: int | None, packing: str, tmp_path: Path) -> None:
+    config = packed(small_config(tmp_path, epochs=2, save_steps=4, save_total_limit=2), packing)
     config = with_zero(config, tmp_path, stage, 2) if stage is not None else config
     whole = run(replace(config, output_dir=str(tmp_path / "whole")), tmp_path / "a")
     assert whole.codes == [0] * config.world_size, whole.text
@@ -53,6 +53,20 @@ def test_a_resumed_run_is_the_uninterrupted_one(stage: int | None, tmp_path: Pat
     start_of = [record["resumed_from_step"] for record in resumed.records if record["record"] == "run"]
     assert start_of[1] == last - 4
     assert resumed.losses == whole.losses
+    if packing == "exact":
+        _proven(resumed)
+
+
+def _proven(ended: Ended) -> None:
+    """Packing was proven, and written down with what it saves."""
+    assert "packed as separate: loss " in ended.text
+    packing = json.loads((ended.output / "data_summary.json").read_text())["packing"]
+    padding, proof = packing["padding"], packing["proof"]
+    assert (packing["mode"], ended.records[0]["packing"]) == ("exact", "exact")
+    assert packing["packs"] == ended.records[0]["packs"] < 30
+    assert ended.records[0]["num_samples"] == 48
+    assert padding["with"] < padding["without"]
+    assert abs(proof["packed"] - proof["separate"]) <= proof["limit"]
 
 
 def test_a_run_that_was_through_makes_no_further_step(tmp_path: Path) -> None:
@@ -87,15 +101,17 @@ def test_a_signal_saves_and_ends(number: signal.Signals, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("stage", "train"),
+    ("stage", "packing", "train"),
     [
-        (None, {"precision": "bf16"}),
-        (2, {"precision": "bf16", "gradient_checkpointing": True}),
-        (3, {"method": "lora", "gradient_checkpointing": True}),
+        (None, "none", {"precision": "bf16"}),
+        (2, "none", {"precision": "bf16", "gradient_checkpointing": True}),
+        (3, "exact", {"method": "lora", "gradient_checkpointing": True, "epochs": 2}),
     ],
 )
-def test_precisions_and_lora_train_under_zero_too(stage: int | None, train: dict[str, Any], tmp_path: Path) -> None:
-    config = small_config(tmp_path, learning_rate=5e-3, **train)
+def test_precisions_and_lora_train_under_zero_too(
+    stage: int | None, packing: str, train: dict[str, Any], tmp_path: Path
+) -> None:
+    config = packed(small_config(tmp_path, learning_rate=5e-3, **train), packing)
     config = with_zero(config, tmp_path, stage, 2) if stage is not None else config
     ended = run(config, tmp_path)
     assert ended.codes == [0] * config.world_size, ended.text
@@ -105,7 +121,7 @@ def test_precisions_and_lora_train_under_zero_too(stage: int | None, train: dict
 
 
 def test_lora_with_checkpointing_of_activations_trains_the_same(tmp_path: Path) -> None:
-    plain = small_config(tmp_path, method="lora")
+    plain = packed(small_config(tmp_path, method="lora"), "exact")
     first = run(plain, tmp_path / "a")
     saving = replace(
         plain, output_dir=str(tmp_path / "b" / "output"), train=replace(plain.train, gradient_checkpointing=True)
