@@ -15,6 +15,7 @@ import pytest
 from tests.cli.jobs import Running
 from tests.conftest import RunLlmctl
 from tests.engine.runs import INIT, rows, write_data
+from tests.faults.harness import until
 
 RECIPE: dict[str, Any] = {
     "name": "small",
@@ -29,7 +30,7 @@ import pathlib, subprocess, sys, time
 print('{{"done": 1, "total": 2}}', flush=True)
 cache = pathlib.Path(sys.argv[sys.argv.index("--to") + 1])
 (cache / "half").mkdir()
-child = subprocess.Popen(["sleep", "1000"])
+child = subprocess.Popen(["sh", "-c", "trap : INT TERM; while :; do sleep 1; done"])
 (cache / "half" / "ids.npy").write_text(str(child.pid))
 time.sleep(1000)
 """
@@ -83,26 +84,31 @@ def test_what_is_prepared_is_told_found_again_and_used_while_it_fits(
     assert "changed: the rows of numbers\n" in run_llmctl("render", recipe, env=env, code=0).stdout
 
 
-def test_an_interrupt_leaves_nothing_behind(env: dict[str, str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM], ids=["int", "term"])
+def test_an_interrupt_leaves_nothing_behind(signum: signal.Signals, env: dict[str, str], tmp_path: Path) -> None:
     recipe = write(tmp_path, cluster=python(tmp_path, HANGS))
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        argv = [sys.executable, "-m", "llmctl", "prepare", str(recipe)]
-        running = Running(argv, env, tmp_path / "out")
-        try:
-            cache = tmp_path / "cache" / "prepared"
-            (child,) = running_until_written(running, cache)
-            running.send(signum)
-            assert running.ends() == 130
-            assert running.text == "llmctl: stopped; nothing of it is left\n"
-        finally:
-            running.kill()
-        assert list(cache.iterdir()) == []
-        assert not Path(f"/proc/{child}").exists() or "Z" in Path(f"/proc/{child}/stat").read_text().split()[2]
+    cache = tmp_path / "cache" / "prepared"
+    running = Running([sys.executable, "-m", "llmctl", "prepare", str(recipe)], env, tmp_path / "out")
+    try:
+        (child,) = running_until_written(running, cache)
+        running.send(signum)
+        assert running.ends() == 130
+    finally:
+        running.kill()
+    assert running.text == "llmctl: stopped; nothing of it is left\n"
+    assert list(cache.iterdir()) == []
+    until("the end of what it had started", lambda: not lives(child), 30)
+
+
+def lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def running_until_written(running: Running, cache: Path) -> list[int]:
     """The pids that the program has written, once it has."""
-    from tests.faults.harness import until
 
     def written() -> list[int]:
         assert running.process.poll() is None, running.text
