@@ -66,11 +66,17 @@ def weights(files: Iterable[Path]) -> dict[str, Piece]:
 def load_shard_by_shard(model: Any, state_dict: Any, checkpoint_files: Any, load_config: Any, *rest: Any) -> Any:
     """PreTrainedModel's `_load_pretrained_model`, which maps all files until the last weight is read: where weights are
     cast, as much memory as all of them take would count as the process's own. Left to transformers: what is quantised,
-    offloaded to a disk, or dealt out over processes by ZeRO-3."""
+    offloaded to a disk, or dealt out over processes by ZeRO-3, of which it then does not tell what was left over."""
+    load = PreTrainedModel._load_pretrained_model
     offloaded = "disk" in (load_config.device_map or {}).values()
-    if state_dict is None and not (load_config.hf_quantizer or offloaded or is_deepspeed_zero3_enabled()):
-        state_dict = weights(map(Path, checkpoint_files or ()))
-    return PreTrainedModel._load_pretrained_model(model, state_dict, checkpoint_files, load_config, *rest)
+    if state_dict is not None or load_config.hf_quantizer or offloaded:
+        return load(model, state_dict, checkpoint_files, load_config, *rest)
+    pieces = weights(map(Path, checkpoint_files or ()))
+    if not is_deepspeed_zero3_enabled():
+        return load(model, pieces, checkpoint_files, load_config, *rest)
+    loaded, index = load(model, None, checkpoint_files, load_config, *rest)
+    loaded.unexpected_keys |= pieces.keys() - model.state_dict().keys()
+    return loaded, index
 
 
 class _Safetensors(Mapping[str, torch.Tensor]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -78,6 +79,20 @@ def test_shards_are_let_go_while_others_are_read(
     assert counts, "the model was loaded another way"
     assert 1 <= max(counts) <= GLOBAL_WORKERS + 1
     assert (mapped(), model.dtype) == (0, torch.float32)
+
+
+def test_what_zero_3_leaves_over_is_told(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """transformers tells of no weights that the model has no place for, where it deals them out."""
+    from llmctl_engine.models import shards
+    from transformers import PreTrainedModel
+
+    silent = SimpleNamespace(unexpected_keys=set())
+    monkeypatch.setattr(shards, "is_deepspeed_zero3_enabled", lambda: True)
+    monkeypatch.setattr(PreTrainedModel, "_load_pretrained_model", staticmethod(lambda *_: (silent, None)))
+    settings = SimpleNamespace(device_map=None, hf_quantizer=None)
+    model = small("baichuan2-13b", num_hidden_layers=1)
+    loaded, _ = shards.load_shard_by_shard(model, None, [whole / "model.safetensors"], settings)
+    assert {name.split(".")[2] for name in loaded.unexpected_keys} == {"1"}
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
