@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import bisect
+import json
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
+from llmctl_engine.config import DataConfig, EngineConfig, ModelConfig, TrainSettings
 from llmctl_engine.packing import join, pack, padding
 
 
@@ -59,6 +62,38 @@ def test_joined_texts_are_cut_anywhere_and_begin_anew_after_a_thousand() -> None
     assert short.rows == [([0, 0, 0, 1, 1, 1, 5000], [-100, 0, 0, -100, 1, 1, 5000])]
     (plain,) = join(samples[:2], 5, end=None)
     assert (plain.rows, plain.dropped) == ([([0, 0, 0, 1, 1], [-100, 0, 0, -100, 1])], 1)
+
+
+@pytest.mark.engine
+def test_naive_rows_are_the_samples_themselves_joined(tmp_path: Path) -> None:
+    """Uncut, and with the end of an efficient template behind the last one only; a later turn's label of it stays."""
+    from llmctl_engine.prepare import prepare
+    from llmctl_engine.tokenizer import train_tokenizer
+
+    tokenizer = train_tokenizer([], vocab_size=300)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<reserved_102>", "<reserved_103>"]})
+    tokenizer.save_pretrained(tmp_path / "model")
+    rows = [{"instruction": "Q" * count, "output": "A" * 9, "history": [["q", "a"]]} for count in (3, 20, 5)]
+    (tmp_path / "d.json").write_text(json.dumps(rows))
+
+    def made(packing: str, cutoff_len: int) -> list[tuple[list[int], list[int]]]:
+        given = EngineConfig(
+            run_id="r",
+            device="cpu",
+            output_dir="out",
+            model=ModelConfig(path=str(tmp_path / "model"), template="baichuan@0.2.0"),
+            data=DataConfig(dir=str(tmp_path), datasets=("d",), cutoff_len=cutoff_len, packing=packing),
+            train=TrainSettings(),
+        )
+        found = prepare(given, tmp_path / packing, workers=1, progress=lambda done, total: None)
+        return [(ids.tolist(), labels.tolist()) for ids, labels in zip(found.ids, found.labels, strict=True)]
+
+    samples, eos = made("none", 200), tokenizer.eos_token_id
+    for number in (0, 1):
+        stream = [i for sample in samples for i in sample[number][:-1]] + [eos]
+        wanted = [stream[start : start + 32] for start in range(0, len(stream) - 31, 32)]
+        assert [row[number] for row in made("naive", 32)] == wanted
+        assert stream.count(eos) == (1, 4)[number]
 
 
 def test_the_padding_to_expect() -> None:
