@@ -15,6 +15,8 @@ SAFETENSORS = ".safetensors"
 SINGLE = ("model.safetensors", "pytorch_model.bin")
 INDEXED = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 POINTER = b"version https://git-lfs"
+CONSTANTS = ("attn.bias", "attention.bias", "masked_bias", "inv_freq")
+"""Ends of names of masks and tables that some old files hold beside their weights."""
 COPY = "copy the whole folder again"
 
 
@@ -36,23 +38,36 @@ def assert_whole(folder: Path) -> None:
 
 
 def assert_known(folder: Path, model: Any, unexpected: Iterable[str]) -> None:
-    """Raises EngineError for weights of layers that the model has otherwise, or of more layers than it has: it would
-    be another model without them. What hangs beside the layers, a tower for pictures for instance, may be left out."""
-    stacks = {_stack(name) for name, _ in model.named_parameters()} - {None}
-    strange = sorted(name for name in unexpected if _stack(name) in stacks)
+    """Raises EngineError for weights of layers that the model has otherwise, or of more layers like its own: it would
+    be another model without them. What hangs beside the layers, a tower for pictures for instance, may be left out,
+    and so may a last layer of another kind, which predicts several tokens."""
+    own = [_in_layer(name) for name, _ in model.named_parameters()]
+    layers = {place[:2] for place in own if place}
+    kinds = {(place[0], place[2]) for place in own if place}
+    others: dict[tuple[str, str], list[str]] = {}
+    for name in sorted(unexpected):
+        place = _in_layer(name)
+        if place and not name.endswith(CONSTANTS):
+            others.setdefault(place[:2], []).append(place[2])
+    strange = [
+        ".".join((*layer, rest))
+        for layer, rests in others.items()
+        if layer in layers or all((layer[0], rest) in kinds for rest in rests)
+        for rest in rests
+    ]
     if strange:
         raise EngineError(
-            f"{folder} holds {len(strange)} weights that its config.json does not account for: "
+            f"{folder} holds {len(strange)} {'weight' if len(strange) == 1 else 'weights'} that its config.json does not account for: "
             + ", ".join(strange[:3])
             + (", ..." if len(strange) > 3 else ""),
             hint="config.json is of another model, or says too few layers",
         )
 
 
-def _stack(name: str) -> str | None:
-    """What stands before the first number in the name of a layer's weight."""
-    found = re.match(r"(.*?)\.\d+\.", name)
-    return found[1] if found else None
+def _in_layer(name: str) -> tuple[str, str, str] | None:
+    """The stack of layers, the number of the layer and the rest of a weight's name; None for others."""
+    found = re.match(r"(.*?)\.(\d+)\.(.*)", name)
+    return (found[1], found[2], found[3]) if found else None
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -190,6 +190,19 @@ def test_a_yuan_that_says_it_is_a_llama_is_not_loaded_as_one(tmp_path: Path) -> 
         load(tmp_path / "model", tmp_path)
 
 
+def test_weights_that_may_be_left_out(tmp_path: Path) -> None:
+    """A tower beside the layers, a last layer of another kind, masks that old files hold; but not one more layer."""
+    from llmctl_engine.errors import EngineError
+    from llmctl_engine.models.folder import assert_known
+
+    model = small("baichuan-7b")
+    last = ["model.layers.2.eh_proj.weight", "model.layers.2.mlp.up_proj.weight"]
+    tower = ["vision.layers.0.mlp.up_proj.weight", "visual.merger.weight"]
+    assert_known(tmp_path, model, [*last, *tower, "model.layers.0.self_attn.masked_bias", "head.extra.weight"])
+    with pytest.raises(EngineError, match=r"holds 1 weight .* for: model\.layers\.2\.mlp\.up_proj\.weight"):
+        assert_known(tmp_path, model, [*tower, last[1]])
+
+
 @pytest.mark.parametrize("name", ["baichuan-7b", "yuan"])
 def test_tensor_parallelism_is_refused(name: str) -> None:
     from llmctl_engine.errors import EngineError
