@@ -56,10 +56,10 @@ def assert_known(folder: Path, model: Any, unexpected: Iterable[str]) -> None:
         for rest in rests
     ]
     if strange:
+        told = ", ".join(strange[:3]) + (", ..." if len(strange) > 3 else "")
+        count = f"{len(strange)} {'weight' if len(strange) == 1 else 'weights'}"
         raise EngineError(
-            f"{folder} holds {len(strange)} {'weight' if len(strange) == 1 else 'weights'} that its config.json does not account for: "
-            + ", ".join(strange[:3])
-            + (", ..." if len(strange) > 3 else ""),
+            f"{folder} holds {count} that its config.json does not account for: {told}",
             hint="config.json is of another model, or says too few layers",
         )
 
