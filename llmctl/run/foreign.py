@@ -61,6 +61,8 @@ def as_recipe(settings: Mapping[str, Any], adapter: Mapping[str, Any] | None = N
     if adapter and adapter.get("peft_type") == "LORA":
         train |= {"method": "lora", "lora": _taken(adapter, ADAPTER)}
     data = _taken(settings, DATA)
+    if (packing := _packing(settings)) is not None:
+        data["packing"] = packing
     model = {"template": settings["template"]} if isinstance(settings.get("template"), str) else {}
     return {name: block for name, block in (("model", model), ("data", data), ("train", train)) if block}
 
@@ -94,6 +96,15 @@ def _names(value: Any) -> Any:
 
 
 VALUES: Mapping[str, Callable[[Any], Any]] = {"datasets": _names, "targets": _names}
+
+
+def _packing(settings: Mapping[str, Any]) -> str | None:
+    """LLaMA-Factory's `packing` alone is whole samples that see each other, which has no name here."""
+    if settings.get("neat_packing"):
+        return "exact"
+    if settings.get("sft_packing"):
+        return "naive"
+    return "none" if {"packing", "sft_packing"} & settings.keys() and not settings.get("packing") else None
 
 
 def _precision(settings: Mapping[str, Any]) -> str | None:

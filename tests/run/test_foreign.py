@@ -40,6 +40,8 @@ def test_what_they_tell_and_nothing_else() -> None:
         },
     }
     assert as_recipe({}) == {}
+    packed = [{"packing": True, "neat_packing": True}, {"sft_packing": True}, {"packing": True}, {"packing": False}]
+    assert [as_recipe(given).get("data", {}).get("packing") for given in packed] == ["exact", "naive", None, "none"]
     assert as_recipe({"fp16": False, "bf16": False})["train"] == {"precision": "fp32"}
     assert shape({"hidden_size": 64, "vocab_size": None, "architectures": ["X"]}) == {"model.hidden_size": 64}
 
