@@ -103,15 +103,20 @@ def place_of(key: str) -> Path:
     return prepared_dir() / key[:16]
 
 
+LOCK = "lock"
+"""Held by whoever makes a folder."""
+
+
 @contextmanager
 def alone(folder: Path, waiting: Callable[[], None]) -> Iterator[Path]:
-    """Be the only one who makes `folder`: an empty folder beside it, which is gone at the end. Another process that
-    makes the same is waited for. Raises OSError where nothing can be written."""
+    """Be the only one who makes `folder`: a folder beside it that is empty but for a lock, and gone at the end. Another
+    process that makes the same is waited for. Raises OSError where nothing can be written."""
     aside = folder.parent / f".{folder.name}.making"
     handle = _locked(aside, waiting)
     try:
         for left in aside.iterdir():  # of somebody who was killed
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
+            if left.name != LOCK:
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
         yield aside
     finally:
         shutil.rmtree(aside, ignore_errors=True)
@@ -119,21 +124,33 @@ def alone(folder: Path, waiting: Callable[[], None]) -> Iterator[Path]:
 
 
 def _locked(aside: Path, waiting: Callable[[], None]) -> int:
+    """The lock in `aside`, held. A file: over NFS only what is open for writing can be locked."""
+    lock = aside / LOCK
     while True:
         aside.mkdir(parents=True, exist_ok=True)
-        handle = os.open(aside, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            continue  # whoever was here has just removed it
         try:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 waiting()
                 fcntl.flock(handle, fcntl.LOCK_EX)
-            if aside.exists() and os.path.samestat(os.fstat(handle), aside.stat()):
+            if _lies_at(handle, lock):
                 return handle
         except BaseException:
             os.close(handle)
             raise
         os.close(handle)  # whoever held it has removed it
+
+
+def _lies_at(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def note_recipe(folder: Path, recipe: Path) -> None:

@@ -97,6 +97,8 @@ def prepare(
             there = read_prepared(folder)
             if there is not None:
                 teller.step(f"is there: {folder}")
+            else:
+                teller.rows(0, None)
             (aside / "engine.json").write_text(to_json(config), encoding="utf-8")
             words = [MODULE, str(aside / "engine.json"), "--to", str(aside if there is None else folder.parent)]
             words += ["--workers", str(workers)] if workers else []
