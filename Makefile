@@ -2,7 +2,8 @@
 VENV ?= .venv
 PYTHON ?= python3
 TORCH_INDEX ?=
-JOBS ?= 2
+# Tests of nodes wait a good third of their time.
+JOBS ?= 3
 # Faults mostly wait, each in a lab of its own.
 FAULT_JOBS ?= 6
 WAITING := tests/faults tests/workflows/test_restarting.py
@@ -30,7 +31,7 @@ help:
 	@echo "PYTHON=python3.12  the Python that makes $(VENV); 3.11 or newer"
 	@echo "TORCH_INDEX=URL    a further package index; with PyTorch's CPU index some 200 MB are loaded for torch,"
 	@echo "                   with the default CUDA build several GB"
-	@echo "JOBS=2             test processes"
+	@echo "JOBS=3             test processes"
 
 demo: $(VENV)/.installed
 	$(BIN)/llmctl run recipes/quickstart.yaml
