@@ -89,12 +89,31 @@ def finished(
 def flash_mask(
     attention_mask: torch.Tensor | None, position_ids: torch.Tensor | None, seq_idx: torch.Tensor | None
 ) -> torch.Tensor | None:
-    """Flash kernels take padding as 0 and 1; of packed texts they learn from positions that start again. Raises
-    EngineError for packing that is told otherwise."""
+    """Flash kernels take padding as 0 and 1; of packed texts they learn from positions that start again, in a batch of
+    one row without padding. Raises EngineError for packing that is told otherwise: texts would see one another."""
     numbered = attention_mask is not None and bool((attention_mask > 1).any())
     if numbered or (seq_idx is not None and position_ids is None):
         raise EngineError("flash attention learns from position_ids alone where packed texts start", hint="give them")
-    return None if attention_mask is None or bool(attention_mask.all()) else attention_mask
+    mask = None if attention_mask is None or bool(attention_mask.all()) else attention_mask
+    if (
+        position_ids is not None
+        and (mask is not None or position_ids.shape[0] > 1)
+        and _starts_again(position_ids, mask)
+    ):
+        raise EngineError(
+            "flash attention parts packed texts in a batch of one row without padding only",
+            hint="lay the rows one after the other, or load the model with attn_implementation sdpa",
+        )
+    return mask
+
+
+def _starts_again(position_ids: torch.Tensor, mask: torch.Tensor | None) -> bool:
+    """Whether positions do not count on from one token to the next; at padding they may do anything."""
+    jumps = position_ids[:, 1:] != position_ids[:, :-1] + 1
+    if mask is not None:
+        real = mask[:, -position_ids.shape[1] :] > 0
+        jumps = jumps & real[:, 1:] & real[:, :-1]
+    return bool(jumps.any())
 
 
 def assert_parted_by_packing(

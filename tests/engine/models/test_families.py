@@ -221,6 +221,24 @@ def test_an_attention_of_another_kind_is_told_positions(name: str) -> None:
     assert (model(ids).logits - plain).abs().max() < CLOSE
 
 
+@pytest.mark.parametrize("name", ["baichuan-7b", "yuan"])
+def test_flash_parts_texts_in_one_row_without_padding(name: str) -> None:
+    """transformers tells flash kernels there only of positions that start again; texts would see each other."""
+    from llmctl_engine.errors import EngineError
+    from transformers import AttentionInterface
+
+    AttentionInterface.register("blank", lambda _module, query, *_, **__: (query.transpose(1, 2), None))
+    model, ids = small(name, attention="blank"), token_ids(2, 8)
+    starting = torch.tensor([[0, 1, 2, 0, 1, 2, 3, 4]])
+    padded = torch.tensor([[1] * 6 + [0] * 2])
+    for rows, more in ((2, {}), (1, {"attention_mask": padded})):
+        with pytest.raises(EngineError, match="in a batch of one row without padding only"):
+            model(ids[:rows], position_ids=starting.expand(rows, -1), **more)
+    model(ids[:1], position_ids=starting)
+    front = torch.tensor([[0, 0, 1, 1, 1, 1, 1, 1], [1] * 8])
+    model(ids, attention_mask=front, position_ids=(front.cumsum(-1) - 1).clamp(min=0))
+
+
 def test_flash_cannot_carry_alibi_nor_parted_texts() -> None:
     from llmctl_engine.errors import EngineError
     from transformers import AttentionInterface
