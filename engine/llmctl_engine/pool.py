@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -53,10 +54,13 @@ def build(
 ) -> Iterator[Chunk]:
     """The chunks of all rows, by so many processes; `trained` is the folder of the tokenizer that was trained on them.
     The chunks are the same for any number. Raises EngineError as `Builder`, and for a process that was killed."""
-    context = multiprocessing.get_context("spawn")
+    told = pickle.dumps((config, tuple(found), trained))
+    alone = threading.active_count() == 1 and sys.modules.get("torch") is None
+    if alone:
+        _builder(told)  # which the processes then have from the start
+    context = multiprocessing.get_context("fork" if alone else "spawn")
     chunks = cut(rows)
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(config,)) as pool:
-        told = pickle.dumps((config, tuple(found), trained))
         asked = (pool.submit(_build, told, chunk) for chunk in chunks)
         waiting = deque(itertools.islice(asked, 2 * workers))
         try:
