@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 SUFFIXES = (".json", ".jsonl", ".txt", ".csv", ".parquet")
@@ -128,15 +128,27 @@ def _names(defaults: Mapping[str, str], entry: Mapping[str, Any], key: str, wher
 
 
 def local_files(folder: Path, name: str, entry: Mapping[str, Any]) -> tuple[Path, ...]:
-    """The files of a dataset that lie in `folder`: those of its entry, else the first of NAME.json and the like."""
+    """The files of a dataset that lie in `folder`: those of its entry, else the first of NAME.json and the like.
+
+    Raises ValueError for a path that is none below `folder`."""
     file_name = entry.get("file_name")
-    if isinstance(file_name, str):
-        path = folder / file_name
+    if file_name is not None:
+        path = folder / _below(file_name, f"dataset {name}: {folder / INFO} gives file_name {file_name!r}")
         if path.is_dir():
             return tuple(sorted(p for p in path.iterdir() if p.is_file() and p.suffix in SUFFIXES))
         return (path,) if path.is_file() else ()
-    candidates = (folder / (name + suffix) for suffix in SUFFIXES)
+    below = _below(name, f"dataset {name}")
+    candidates = (folder / f"{below}{suffix}" for suffix in SUFFIXES)
     return tuple(path for path in candidates if path.is_file())[:1]
+
+
+def _below(given: Any, what: str) -> PurePosixPath:
+    if not isinstance(given, str):
+        raise ValueError(f"{what}; it must be one path")
+    path = PurePosixPath(given)
+    if path.is_absolute() or ".." in path.parts or not path.parts:
+        raise ValueError(f"{what}: outside of its folder; give a path below the folder")
+    return path
 
 
 def _check_sha1(files: tuple[Path, ...], expected: Any, name: str) -> None:

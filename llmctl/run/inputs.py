@@ -138,15 +138,10 @@ def dataset_files(recipe: Recipe, data_dir: Path) -> dict[str, Path]:
     for name in recipe.data.datasets:
         entry = info.get(name, {})
         file_name = entry.get("file_name") if isinstance(entry, dict) else None
-        if isinstance(file_name, str) and (
-            PurePosixPath(file_name).is_absolute() or ".." in PurePosixPath(file_name).parts
-        ):
-            raise UsageError(
-                f"dataset {name}: {file_name} lies outside of its folder",
-                where=str(info_file),
-                hint="give a path below the folder",
-            )
-        found = sources.local_files(data_dir, name, entry) if isinstance(entry, dict) else ()
+        try:
+            found = sources.local_files(data_dir, name, entry) if isinstance(entry, dict) else ()
+        except ValueError as error:
+            raise UsageError(str(error), where="data.datasets") from None
         if not found and name in info and not isinstance(file_name, str):
             if isinstance(entry, dict) and "hf_hub_url" in entry:
                 continue

@@ -238,6 +238,10 @@ def test_what_is_no_dataset_is_told(tmp_path: Path) -> None:
         ('{"s": {"ms_hub_url": "a/b"}}', r"gives only ms_hub_url; put a local file s\.json beside it"),
         ('{"s": {"file_name": "gone.json"}}', r"no dataset s in .*: gone\.json is not there"),
         ('{"s": {"subset": "x"}}', "no file_name"),
+        (
+            '{"s": {"file_name": ["a.json", "b.json"]}}',
+            r"gives file_name \['a\.json', 'b\.json'\]; it must be one path",
+        ),
         ('{"s": {"file_name": "d.json", "columns": {"prompt": 3}}}', "must give names under columns"),
         ('{"s": []}', "keys and values"),
         ("[]", "map"),
@@ -246,6 +250,18 @@ def test_what_is_no_dataset_is_told(tmp_path: Path) -> None:
         (tmp_path / "dataset_info.json").write_text(text)
         with pytest.raises(ValueError, match=words):
             sources(tmp_path, ("s",))
+
+
+@pytest.mark.parametrize("file_name", ["../..", "../d.json", "sub/../../d.json", "/etc/passwd", ".", ""])
+def test_a_dataset_stays_in_its_folder(tmp_path: Path, file_name: str) -> None:
+    (tmp_path / "d.json").write_text(json.dumps([GOOD]))
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "dataset_info.json").write_text(json.dumps({"d": {"file_name": file_name}}))
+    with pytest.raises(ValueError, match=r"dataset d: .*info\.json gives file_name '.*': outside of its folder"):
+        sources(folder, ("d",))
+    with pytest.raises(ValueError, match=r"dataset \.\./d: outside of its folder"):
+        sources(folder, ("../d",))
 
 
 def test_a_file_in_another_encoding_is_named(tmp_path: Path) -> None:
