@@ -91,6 +91,26 @@ def test_openai(tmp_path: Path) -> None:
     assert json.loads(sample.tools) == row["tools"]
 
 
+def _calling(calls: Any, content: Any = None) -> dict[str, Any]:
+    asked = {"role": "user", "content": "Q"}
+    return {"messages": [asked, {"role": "assistant", "content": content, "tool_calls": calls}]}
+
+
+GOOD_CALL = {"type": "function", "function": {"name": "f", "arguments": "{}"}}
+
+
+@pytest.mark.parametrize("content", ["I look it up.", [{"type": "text", "text": "I look."}], 3])
+def test_text_beside_calls_is_not_dropped_unsaid(tmp_path: Path, content: Any) -> None:
+    reason = "content beside tool_calls, for which templates have no place"
+    assert wrong(tmp_path, _calling([GOOD_CALL], content), info={"formatting": "openai"}) == reason
+
+
+@pytest.mark.parametrize("content", [None, "", "\n", []])
+def test_no_text_beside_calls_is_as_it_should_be(tmp_path: Path, content: Any) -> None:
+    (turn,) = one(tmp_path, _calling([GOOD_CALL], content), info={"formatting": "openai"}).turns
+    assert turn == Turn("Q", '[{"name": "f", "arguments": {}}]', calls=True)
+
+
 def test_preference_pairs_of_both_styles(tmp_path: Path) -> None:
     expected = ((Turn("Q", "good"),), "bad")
     talk = [{"from": "human", "value": "Q"}]
