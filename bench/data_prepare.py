@@ -122,7 +122,8 @@ def compare(given: argparse.Namespace, folder: Path, *, numbered: bool) -> bool:
     walls = [median[name]["wall"] for name in ("LLaMA-Factory", "llmctl")]
     times = walls[0] / walls[1]
     print(f"LLaMA-Factory without its imports: {work:.1f} s")
-    print(f"{times:.2f} times as fast, {work / walls[1]:.2f} times without LLaMA-Factory's imports")
+    cpu = median["LLaMA-Factory"]["cpu"] / median["llmctl"]["cpu"]
+    print(f"{times:.2f} times as fast, {work / walls[1]:.2f} times without LLaMA-Factory's imports, {cpu:.2f} by CPU")
     return times >= TIMES
 
 
