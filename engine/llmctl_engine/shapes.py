@@ -158,7 +158,7 @@ def _told(messages: list[Any], tags: Mapping[str, str]) -> Told | str:
         content = _content(message.get(tags["content_tag"]))
         if role in _SAYING and message.get("tool_calls"):
             if message.get(tags["content_tag"]) is not None and (content is None or content.strip()):
-                return f"{tags['content_tag']} beside tool_calls, for which templates have no place"
+                return f"{tags['content_tag']} beside tool_calls, which would be lost"
             role, content = "function", _tool_calls(message["tool_calls"])
         if content is None:
             return "a message that is no text"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -45,6 +46,10 @@ OPENAI_TAGS = {
     "system_tag": "system",
 }
 _HUBS = ("hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name")
+_KEYS = ("file_name", "file_sha1", "formatting", "ranking", "subset", "split", "num_samples", "columns", "tags", *_HUBS)
+_UNREAD_KEYS = ("folder",)
+_UNREAD_COLUMNS = ("images", "videos", "audios")
+"""What LLaMA-Factory reads and the engine does not; it may stand there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +96,7 @@ def _source(folder: Path, name: str, entry: Any, listed: bool) -> Source:
     where = f"dataset {name}: {folder / INFO}"
     if not isinstance(entry, dict):
         raise ValueError(f"{where} must give keys and values for it")
+    _check_keys(entry, (*_KEYS, *_UNREAD_KEYS), where)
     formatting = entry.get("formatting", "alpaca")
     if formatting not in FORMATTINGS:
         raise ValueError(f"{where} gives formatting {formatting!r}; there are {', '.join(FORMATTINGS)}")
@@ -115,16 +121,34 @@ def _source(folder: Path, name: str, entry: Any, listed: bool) -> Source:
         formatting=formatting,
         ranking=bool(entry.get("ranking")),
         limit=limit if isinstance(limit, int) else None,
-        columns=_names(COLUMNS | ({"messages": "messages"} if formatting == "openai" else {}), entry, "columns", where),
+        columns=_names(
+            COLUMNS | ({"messages": "messages"} if formatting == "openai" else {}),
+            entry,
+            "columns",
+            where,
+            unread=_UNREAD_COLUMNS,
+        ),
         tags=_names(OPENAI_TAGS if formatting == "openai" else TAGS, entry, "tags", where),
     )
 
 
-def _names(defaults: Mapping[str, str], entry: Mapping[str, Any], key: str, where: str) -> dict[str, str]:
+def _check_keys(given: Mapping[str, Any], known: Iterable[str], where: str, inside: str = "") -> None:
+    known = tuple(known)
+    for key in given:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {inside}{near[0]}?" if near else f"there are {', '.join(known)}"
+            raise ValueError(f"{where} has no key {inside}{key}; {hint}")
+
+
+def _names(
+    defaults: Mapping[str, str], entry: Mapping[str, Any], key: str, where: str, unread: tuple[str, ...] = ()
+) -> dict[str, str]:
     given = entry.get(key) or {}
     if not isinstance(given, dict) or not all(value is None or isinstance(value, str) for value in given.values()):
         raise ValueError(f"{where} must give names under {key}")
-    return {**defaults, **{name: value or "" for name, value in given.items()}}
+    _check_keys(given, (*defaults, *unread), where, f"{key}.")
+    return {**defaults, **{name: value or "" for name, value in given.items() if name in defaults}}
 
 
 def local_files(folder: Path, name: str, entry: Mapping[str, Any]) -> tuple[Path, ...]:

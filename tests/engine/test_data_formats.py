@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,7 @@ GOOD_CALL = {"type": "function", "function": {"name": "f", "arguments": "{}"}}
 
 @pytest.mark.parametrize("content", ["I look it up.", [{"type": "text", "text": "I look."}], 3])
 def test_text_beside_calls_is_not_dropped_unsaid(tmp_path: Path, content: Any) -> None:
-    reason = "content beside tool_calls, for which templates have no place"
+    reason = "content beside tool_calls, which would be lost"
     assert wrong(tmp_path, _calling([GOOD_CALL], content), info={"formatting": "openai"}) == reason
 
 
@@ -282,6 +283,25 @@ def test_a_dataset_stays_in_its_folder(tmp_path: Path, file_name: str) -> None:
         sources(folder, ("d",))
     with pytest.raises(ValueError, match=r"dataset \.\./d: outside of its folder"):
         sources(folder, ("../d",))
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ({"colums": {}}, "has no key colums; did you mean columns?"),
+        ({"columns": {"promt": "q"}}, "has no key columns.promt; did you mean columns.prompt?"),
+        ({"formatting": "openai", "tags": {"role": "r"}}, "has no key tags.role; did you mean tags.role_tag?"),
+        ({"columns": {"xyz": "q"}}, "has no key columns.xyz; there are prompt, query, response,"),
+    ],
+)
+def test_a_misspelt_key_is_told(tmp_path: Path, entry: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=rf"dataset d: .*dataset_info\.json {re.escape(words)}"):
+        read(tmp_path, [GOOD], info=entry)
+
+
+def test_what_llama_factory_knows_may_stay(tmp_path: Path) -> None:
+    media = {"images": "images", "videos": "videos", "audios": "audios"}
+    assert len(read(tmp_path, [GOOD], info={"folder": "python", "om_hub_url": "a/b", "columns": media})) == 1
 
 
 def test_a_file_in_another_encoding_is_named(tmp_path: Path) -> None:
