@@ -112,6 +112,8 @@ def _source(folder: Path, name: str, entry: Any, listed: bool) -> Source:
     if files:
         _check_sha1(files, entry.get("file_sha1"), name)
     limit = entry.get("num_samples")
+    if limit is not None and (type(limit) is not int or limit < 1):
+        raise ValueError(f"{where} gives num_samples {limit!r}; it must be a whole number above 0")
     return Source(
         name=name,
         files=files,
@@ -120,7 +122,7 @@ def _source(folder: Path, name: str, entry: Any, listed: bool) -> Source:
         split=entry.get("split") or "train",
         formatting=formatting,
         ranking=bool(entry.get("ranking")),
-        limit=limit if isinstance(limit, int) else None,
+        limit=limit,
         columns=_names(
             COLUMNS | ({"messages": "messages"} if formatting == "openai" else {}),
             entry,
@@ -138,7 +140,7 @@ def _check_keys(given: Mapping[str, Any], known: Iterable[str], where: str, insi
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1)
             hint = f"did you mean {inside}{near[0]}?" if near else f"there are {', '.join(known)}"
-            raise ValueError(f"{where} has no key {inside}{key}; {hint}")
+            raise ValueError(f"{where} has the unknown key {inside}{key}; {hint}")
 
 
 def _names(

@@ -288,15 +288,21 @@ def test_a_dataset_stays_in_its_folder(tmp_path: Path, file_name: str) -> None:
 @pytest.mark.parametrize(
     ("entry", "words"),
     [
-        ({"colums": {}}, "has no key colums; did you mean columns?"),
-        ({"columns": {"promt": "q"}}, "has no key columns.promt; did you mean columns.prompt?"),
-        ({"formatting": "openai", "tags": {"role": "r"}}, "has no key tags.role; did you mean tags.role_tag?"),
-        ({"columns": {"xyz": "q"}}, "has no key columns.xyz; there are prompt, query, response,"),
+        ({"colums": {}}, "has the unknown key colums; did you mean columns?"),
+        ({"columns": {"promt": "q"}}, "has the unknown key columns.promt; did you mean columns.prompt?"),
+        ({"formatting": "openai", "tags": {"role": "r"}}, "has the unknown key tags.role; did you mean tags.role_tag?"),
+        ({"columns": {"xyz": "q"}}, "has the unknown key columns.xyz; there are prompt, query, response,"),
     ],
 )
 def test_a_misspelt_key_is_told(tmp_path: Path, entry: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=rf"dataset d: .*dataset_info\.json {re.escape(words)}"):
         read(tmp_path, [GOOD], info=entry)
+
+
+@pytest.mark.parametrize("given", [-2, 0, "2", 1.5, True])
+def test_a_number_of_samples_is_a_number(tmp_path: Path, given: Any) -> None:
+    with pytest.raises(ValueError, match=rf"dataset d: .* gives num_samples {given!r}; it must be a whole number"):
+        read(tmp_path, [GOOD], info={"num_samples": given})
 
 
 def test_what_llama_factory_knows_may_stay(tmp_path: Path) -> None:
