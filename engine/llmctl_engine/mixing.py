@@ -12,13 +12,20 @@ def order(
     lengths: Sequence[int], *, mix: str, probabilities: Sequence[float] = (), seed: int = 42
 ) -> Iterator[tuple[int, int]]:
     """(dataset, row), both from 0, for datasets of these lengths. With `probabilities` the next dataset is drawn, else
-    they take turns."""
+    they take turns.
+
+    Raises ValueError for a dataset that has no rows, and for one whose end would never be reached."""
     if mix == "concat" or len(lengths) < 2:
         return ((number, row) for number, length in enumerate(lengths) for row in range(length))
     over = mix == "interleave_over"
     if not all(lengths):
         raise ValueError("a dataset without rows cannot be interleaved")
     if probabilities:
+        if over and not all(probability > 0 for probability in probabilities):
+            raise ValueError(
+                "interleave_over ends with the last row of every dataset, and one with probability 0 gives none: "
+                "leave it out, or give it more"
+            )
         return _drawn(lengths, probabilities, seed, over=over)
     rounds = max(lengths) if over else min(lengths)
     return ((number, turn % length) for turn in range(rounds) for number, length in enumerate(lengths))

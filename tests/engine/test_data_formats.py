@@ -354,6 +354,8 @@ def test_datasets_are_mixed(tmp_path: Path) -> None:
     assert places("interleave_over") == ["a1", "b1", "a2", "b1", "a3", "b1"]
     with pytest.raises(ValueError, match="without rows"):
         list(mixing.order([3, 0], mix="interleave_over"))
+    with pytest.raises(ValueError, match="one with probability 0 gives none"):
+        mixing.order([3, 2], mix="interleave_over", probabilities=(1.0, 0.0))
 
 
 @pytest.mark.engine
