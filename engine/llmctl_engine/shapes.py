@@ -68,12 +68,14 @@ def _empty(turns: tuple[Turn, ...], rejected: str | None, source: Source) -> str
         return "an empty query"
     if any(not turn.answer.strip() for turn in turns) or (rejected is not None and not rejected.strip()):
         return f"an empty {answer}"
-    for turn in turns:
-        if turn.calls:
-            try:
-                parse_calls(turn.answer)
-            except ValueError:
-                return "a function call that is no JSON with name and arguments"
+    calls = [turn.answer for turn in turns if turn.calls]
+    if rejected is not None and turns[-1].calls:
+        calls.append(rejected)
+    try:
+        for call in calls:
+            parse_calls(call)
+    except ValueError:
+        return "a function call that is no JSON with name and arguments"
     return None
 
 
@@ -134,6 +136,8 @@ def _messages(row: Mapping[str, Any], source: Source) -> Shaped | str:
     rejected = None
     if source.ranking:
         worse = _told([row.get(source.columns["rejected"])], source.tags)
+        if isinstance(worse, str) and isinstance(row.get(source.columns["rejected"]), dict):
+            return worse
         if isinstance(worse, str) or worse[0][0] != told[-1][0]:
             return f"no {source.columns['rejected']}"
         rejected = worse[0][1]
@@ -159,7 +163,10 @@ def _told(messages: list[Any], tags: Mapping[str, str]) -> Told | str:
         if role in _SAYING and message.get("tool_calls"):
             if message.get(tags["content_tag"]) is not None and (content is None or content.strip()):
                 return f"{tags['content_tag']} beside tool_calls, which would be lost"
-            role, content = "function", _tool_calls(message["tool_calls"])
+            try:
+                role, content = "function", _tool_calls(message["tool_calls"])
+            except ValueError as error:
+                return str(error)
         if content is None:
             return "a message that is no text"
         if role == "observation" and told and told[-1][0] == role:
@@ -174,19 +181,19 @@ def _content(found: Any) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def _tool_calls(found: Any) -> str | None:
-    """OpenAI's calls, whose arguments are JSON in a text, as the plain list of calls."""
+def _tool_calls(found: Any) -> str:
+    """OpenAI's calls, whose arguments are JSON in a text, as the plain list of calls. Raises ValueError."""
     if not isinstance(found, list) or not all(
         isinstance(c, dict) and isinstance(c.get("function"), dict) for c in found
     ):
-        return None
+        raise ValueError("tool_calls that are no list of functions")
     calls = []
     for call in (c["function"] for c in found):
         arguments = call.get("arguments")
         try:
             arguments = json.loads(arguments) if isinstance(arguments, str) else arguments
         except ValueError:
-            return None
+            raise ValueError("arguments in tool_calls that are no JSON") from None
         calls.append({"name": call.get("name"), "arguments": arguments})
     return json.dumps(calls, ensure_ascii=False)
 

@@ -112,6 +112,23 @@ def test_no_text_beside_calls_is_as_it_should_be(tmp_path: Path, content: Any) -
     assert turn == Turn("Q", '[{"name": "f", "arguments": {}}]', calls=True)
 
 
+@pytest.mark.parametrize(
+    ("calls", "reason"),
+    [
+        ([{"function": {"name": "f", "arguments": '{"x": 1'}}], "arguments in tool_calls that are no JSON"),
+        ([{"function": "f"}], "tool_calls that are no list of functions"),
+        ({"name": "f"}, "tool_calls that are no list of functions"),
+        ([{"function": {"arguments": "{}"}}], "a function call that is no JSON with name and arguments"),
+    ],
+)
+def test_what_is_broken_in_calls_is_told(tmp_path: Path, calls: Any, reason: str) -> None:
+    row = _calling(calls)
+    assert wrong(tmp_path, row, info={"formatting": "openai"}) == reason
+    pair = {"messages": row["messages"][:1], "chosen": _calling([GOOD_CALL])["messages"][1]}
+    worse = {**pair, "rejected": row["messages"][1]}
+    assert wrong(tmp_path, worse, stage="dpo", info={"formatting": "openai", "ranking": True}) == reason
+
+
 def test_preference_pairs_of_both_styles(tmp_path: Path) -> None:
     expected = ((Turn("Q", "good"),), "bad")
     talk = [{"from": "human", "value": "Q"}]
