@@ -41,6 +41,8 @@ def conversation(row: Any, source: Source, number: int) -> Taken:
     if isinstance(taken, str):
         return taken
     turns, own_system, rejected = taken
+    if own_system and system and own_system != system:
+        return f"a {source.columns['system']} beside another among the messages"
     reason = _empty(turns, rejected, source)
     if reason:
         return reason
@@ -68,6 +70,8 @@ def _empty(turns: tuple[Turn, ...], rejected: str | None, source: Source) -> str
         return "an empty query"
     if any(not turn.answer.strip() for turn in turns) or (rejected is not None and not rejected.strip()):
         return f"an empty {answer}"
+    if rejected == turns[-1].answer:
+        return "a better answer that is the worse one too"
     calls = [turn.answer for turn in turns if turn.calls]
     if rejected is not None and turns[-1].calls:
         calls.append(rejected)
@@ -103,6 +107,8 @@ def _alpaca_answers(row: Mapping[str, Any], source: Source) -> list[str] | str:
     found = row.get(names["response"])
     if source.ranking and not isinstance(found, list):
         found = [row.get(names["chosen"]), row.get(names["rejected"])]
+    if source.ranking and isinstance(found, list) and len(found) > 2:
+        return f"more than a better and a worse {names['response']}"
     if isinstance(found, list) and len(found) >= 1 + source.ranking and all(isinstance(text, str) for text in found):
         return found
     if isinstance(found, str):

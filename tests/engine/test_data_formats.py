@@ -55,7 +55,7 @@ def test_alpaca(tmp_path: Path) -> None:
 
 def test_sharegpt(tmp_path: Path) -> None:
     row = {
-        "system": "not this",
+        "system": "S",
         "tools": '[{"name": "f"}]',
         "conversations": [
             {"from": "system", "value": "S"}, {"from": "human", "value": "Q"}, {"from": "function_call", "value": CALL},
@@ -149,6 +149,25 @@ def test_preference_pairs_of_both_styles(tmp_path: Path) -> None:
     assert wrong(tmp_path, {"instruction": "Q", "output": "good"}, stage="dpo", info={"ranking": True})
     assert wrong(tmp_path, {"conversations": talk, "chosen": {"from": "gpt", "value": "good"}}, stage="dpo",
                  info={"ranking": True, "formatting": "sharegpt"}) == "no rejected"  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"output": ["good", "bad", "worst"]}, "more than a better and a worse output"),
+        ({"output": ["same", "same"]}, "a better answer that is the worse one too"),
+        ({"chosen": "same", "rejected": "same"}, "a better answer that is the worse one too"),
+    ],
+)
+def test_pairs_that_are_none(tmp_path: Path, row: dict[str, Any], reason: str) -> None:
+    assert wrong(tmp_path, {"instruction": "Q", **row}, stage="dpo", info={"ranking": True}) == reason
+
+
+def test_two_systems_are_told(tmp_path: Path) -> None:
+    row = {"system": "one", **_talk(("system", "other"), ("human", "Q"), ("gpt", "A"))}
+    info = {"formatting": "sharegpt"}
+    assert wrong(tmp_path, row, info=info) == "a system beside another among the messages"
+    assert one(tmp_path, row, info={**info, "columns": {"system": None}}).system == "other"
 
 
 def test_judged_answers(tmp_path: Path) -> None:
