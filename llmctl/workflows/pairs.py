@@ -18,7 +18,7 @@ from llmctl.recipe.hosts import Node
 from llmctl.recipe.schema import Recipe
 from llmctl.workflows.asking import Ask, ask_all
 
-NETWORK_SECONDS = 8.0
+NETWORK_SECONDS = 12.0
 """The listener's patience for each 64 nodes, which is how many are asked at once."""
 ALL_NAMES = 64
 """Up to so many nodes every node is asked for every name; beyond, for its own, the first's and its neighbours'."""
@@ -65,7 +65,7 @@ def ask_pairs(
     for name, each in told.items():
         facts_found += [
             Fact(name="network.resolves", node=name, value=each["resolve"], source="getaddrinfo"),
-            Fact(name="network.connect", node=name, value=each["connect"], source="connect"),
+            Fact(name="network.connect", node=name, value=_connected(each["connect"], told), source="connect"),
             Fact(name="network.ports", node=name, value=_reached(each["tried"], told), source="connect"),
             *facts(name, _path_mtu(values, name, addresses, first), each),
         ]
@@ -86,6 +86,16 @@ def _next(names: Sequence[str], place: int) -> str:
 def _peers(names: Sequence[str], place: int) -> list[str]:
     """Whom a node connects to: the first node and the next one."""
     return list(dict.fromkeys(peer for peer in (names[0], _next(names, place)) if peer != names[place]))
+
+
+def _connected(errors: Mapping[str, str | None], told: Mapping[str, Mapping[str, Any]]) -> dict[str, str | None]:
+    """By peer: why it was not reached, None where it was; a listener without its port is a reason of its own."""
+
+    def why(peer: str, error: str) -> str:
+        listened = (told.get(peer, {}).get("listen") or {}).get("error")
+        return f"another program took the port meanwhile: {listened}" if listened else error
+
+    return {peer: why(peer, error) if error else None for peer, error in errors.items()}
 
 
 def _reached(tried: Mapping[str, Mapping[str, str | None]], told: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -154,6 +154,19 @@ def test_a_listener_is_reached_and_a_closed_port_is_told() -> None:
     assert "refused" in probe(connect=[there(port, 0.5)])["connect"]["n"]
 
 
+def test_a_port_that_another_check_holds_for_a_moment_is_waited_for() -> None:
+    with socket.socket() as held:
+        held.bind(("", 0))
+        held.listen()
+        port = held.getsockname()[1]
+        threading.Timer(1, held.close).start()
+        assert probe(listen={"port": port, "peers": 0, "seconds": 20})["listen"]["error"] is None
+    with socket.socket() as kept:
+        kept.bind(("", port))
+        kept.listen()
+        assert "in use" in probe(listen={"port": port, "peers": 0, "seconds": 0.2})["listen"]["error"]
+
+
 def there(port: int, seconds: float, *tried: int) -> dict[str, Any]:
     return {"peer": "n", "name": "127.0.0.1", "port": port, "seconds": seconds, "try": list(tried)}
 
