@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from llmctl_engine.config import DataConfig, LoraSettings, ModelConfig
+from llmctl_engine.config import LoraSettings, ModelConfig
 
-from tests.engine.runs import run, small_config, write_data
+from tests.engine.runs import run, small_config
 
 pytestmark = pytest.mark.engine
 torch = pytest.importorskip("torch", reason="the engine needs torch")
@@ -70,23 +70,6 @@ def test_weights_that_lack_a_part_are_not_made_up(trained: Path, tmp_path: Path)
     save_file(weights, tmp_path / "model/model.safetensors", metadata={"format": "pt"})
     message = _model_error(str(tmp_path / "model"), tmp_path)
     assert "lacks 1 of the model's weights: model.layers.1.mlp.up_proj.weight" in message
-
-
-def test_broken_rows_stop_the_run_or_are_counted(tmp_path: Path) -> None:
-    from llmctl_engine.data import build_examples, read_rows
-    from llmctl_engine.errors import EngineError
-    from llmctl_engine.tokenizer import load_tokenizer
-
-    data = write_data(tmp_path / "d", [{"instruction": "Q", "output": "A"}, {"instruction": "Q"}])
-    config = replace(small_config(tmp_path), data=DataConfig(dir=str(data), datasets=("numbers",), packing="none"))
-    with pytest.raises(EngineError, match=r"numbers: 1 row with no output \(2\)\. mend them, or set data.broken_rows"):
-        read_rows(config)
-    config = replace(config, data=replace(config.data, broken_rows="skip"))
-    read = read_rows(config)
-    _, summary = build_examples(config, read, load_tokenizer(config.model, read.samples))
-    assert summary["rows"] == 2
-    assert summary["examples"] == 1
-    assert summary["broken_rows"] == [{"dataset": "numbers", "row": 2, "reason": "no output"}]
 
 
 def test_a_template_of_another_model_is_told(tmp_path: Path) -> None:
