@@ -73,17 +73,28 @@ def run_module(
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """End the process and what it has started, if it lives."""
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
-        if process.poll() is not None:
-            break
-        os.killpg(process.pid, signum)
+    """End the process and what it has started, if it lives; at once when this is broken off too."""
+    try:
+        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+            if process.poll() is not None:
+                break
+            os.killpg(process.pid, signum)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(GRACE)
+                _kill(process)  # what it has left behind
+    except BaseException:
+        _kill(process)
         with suppress(subprocess.TimeoutExpired):
             process.wait(GRACE)
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # what it has left behind
-    if process.stdout is not None:
-        process.stdout.close()
+        raise
+    finally:
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _why(code: int, told: str) -> LlmctlError:

@@ -100,6 +100,21 @@ def test_an_interrupt_leaves_nothing_behind(signum: signal.Signals, env: dict[st
     until("the end of what it had started", lambda: not lives(child), 30)
 
 
+def test_a_second_interrupt_leaves_nothing_alive_either(env: dict[str, str], tmp_path: Path) -> None:
+    stays = f"#!/bin/sh\ntrap 'touch {tmp_path}/asked' INT TERM\necho $$ >{tmp_path}/pid\nwhile :; do sleep 1; done\n"
+    recipe, pid = write(tmp_path, cluster=python(tmp_path, stays)), tmp_path / "pid"
+    running = Running([sys.executable, "-m", "llmctl", "prepare", str(recipe)], env, tmp_path / "out")
+    try:
+        until("the start of the engine", lambda: pid.exists() and bool(pid.read_text()), 60)
+        running.send(signal.SIGINT)
+        until("the first request to end", (tmp_path / "asked").exists, 60)
+        running.send(signal.SIGTERM)
+        assert running.ends() == 130
+    finally:
+        running.kill()
+    until("the end of the engine", lambda: not lives(int(pid.read_text())), 5)
+
+
 def lives(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
