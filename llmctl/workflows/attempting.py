@@ -20,11 +20,18 @@ class Cancelled(Exception):
 
 def note_attempt(folder: RunFolder, ending: Ending) -> None:
     """Write down how the last attempt ended."""
-    attempts = read_attempts(folder.read_manifest())
-    if not attempts:
-        return
-    last, failure = attempts[-1], ending.failure
-    attempts[-1] = replace(
+
+    def ended(manifest: Mapping[str, Any]) -> dict[str, Any]:
+        attempts = read_attempts(manifest)
+        return {"attempts": [asdict(each) for each in [*attempts[:-1], _ended(attempts[-1], ending)]]}
+
+    if read_attempts(folder.read_manifest()):
+        folder.change_manifest(ended)
+
+
+def _ended(last: Attempt, ending: Ending) -> Attempt:
+    failure = ending.failure
+    return replace(
         last,
         ended=time.time(),
         reason=ending.reason,
@@ -35,19 +42,21 @@ def note_attempt(folder: RunFolder, ending: Ending) -> None:
         from_step=last.from_step if ending.progress.from_step is None else ending.progress.from_step,
         last_step=ending.progress.step if ending.progress.started else None,
     )
-    folder.update_manifest(attempts=[asdict(each) for each in attempts])
 
 
 def note_anew(folder: RunFolder, progress: Progress, last_step: int, reason: Reason) -> Attempt | None:
     """Write down that torchrun replaced a lost rank, or that Slurm started the job again; the new attempt."""
-    attempts = read_attempts(folder.read_manifest())
-    if not attempts:
+
+    def begun(manifest: Mapping[str, Any]) -> dict[str, Any]:
+        *before, last = read_attempts(manifest)
+        now, number = time.time(), last.number + 1
+        ended = replace(last, ended=now, reason=reason, last_step=last_step, from_step=last.from_step or 0)
+        new = Attempt(number=number, started=now, nodes=last.nodes, from_step=progress.from_step, elastic=True)
+        return {"attempts": opened_attempts([*before, ended], new)}
+
+    if not read_attempts(folder.read_manifest()):
         return None
-    last, now = attempts[-1], time.time()
-    ended = replace(last, ended=now, reason=reason, last_step=last_step, from_step=last.from_step or 0)
-    begun = Attempt(number=last.number + 1, started=now, nodes=last.nodes, from_step=progress.from_step, elastic=True)
-    folder.update_manifest(attempts=opened_attempts([*attempts[:-1], ended], begun))
-    return begun
+    return read_attempts(folder.change_manifest(begun))[-1]
 
 
 def interrupted_restart(folder: RunFolder) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
@@ -69,6 +71,18 @@ def test_what_torchrun_or_slurm_began_is_an_attempt_too(folder: RunFolder, reaso
     first, second = read_attempts(folder.read_manifest())
     assert (first.reason, first.last_step) == (reason, 8)
     assert (second.number, second.from_step, second.elastic, second.automatic) == (2, 5, True, False)
+
+
+def test_none_is_lost_where_two_note_at_once(folder: RunFolder) -> None:
+    def note(reason: Reason) -> None:
+        for _ in range(10):
+            note_anew(folder, Progress(), 8, reason)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(note, [Reason.RANK_KILLED, Reason.REQUEUED]))
+    attempts = read_attempts(folder.read_manifest())
+    assert [each.number for each in attempts] == list(range(1, 22))
+    assert Counter(each.reason for each in attempts) == {Reason.RANK_KILLED: 10, Reason.REQUEUED: 10, None: 1}
 
 
 def test_a_run_is_started_alike_until_it_has_another_attempt_or_other_nodes(folder: RunFolder) -> None:
