@@ -124,11 +124,13 @@ def alone(folder: Path, waiting: Callable[[], None]) -> Iterator[Path]:
 
 
 def _locked(aside: Path, waiting: Callable[[], None]) -> int:
-    """The lock in `aside`, held. A file: over NFS only what is open for writing can be locked."""
+    """The lock in `aside`, held. A file: over NFS only what is open for writing can be locked. The folder that holds
+    all of them is made for this user alone: it is the text of whatever was prepared."""
     lock = aside / LOCK
     while True:
-        aside.mkdir(parents=True, exist_ok=True)
+        aside.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
+            aside.mkdir(exist_ok=True)
             handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except FileNotFoundError:
             continue  # whoever was here has just removed it

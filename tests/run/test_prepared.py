@@ -93,6 +93,12 @@ def test_one_makes_a_folder_and_another_waits(folder: Path) -> None:
     assert list(folder.parent.iterdir()) == [folder]
 
 
+def test_nobody_else_reads_what_is_prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMCTL_CACHE", str(tmp_path / "cache"))
+    with prepared.alone(prepared.place_of(KEY), pytest.fail):
+        assert prepared.prepared_dir().stat().st_mode & 0o777 == 0o700
+
+
 def test_what_a_killed_one_left_is_cleared(folder: Path) -> None:
     left = folder.parent / f".{folder.name}.making"
     (left / "half").mkdir(parents=True)
