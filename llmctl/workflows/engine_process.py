@@ -62,14 +62,25 @@ def run_module(
         )
         try:
             for line in process.stdout or ():
-                if line.startswith("{"):
-                    hear(json.loads(line))
+                if told := _told(line):
+                    hear(told)
             code = process.wait()
         finally:
             _end(process)
         if code:
             errors.seek(0)
             raise _why(code, errors.read().decode("utf-8", "replace"))
+
+
+def _told(line: str) -> Mapping[str, Any] | None:
+    """What a line tells; None for words, such as those that an activation prints."""
+    if not line.startswith("{"):
+        return None
+    try:
+        told: Mapping[str, Any] = json.loads(line)
+    except ValueError:
+        return None
+    return told
 
 
 def _end(process: subprocess.Popen[str]) -> None:

@@ -141,6 +141,14 @@ def test_without_the_engines_libraries_it_says_so(env: dict[str, str], tmp_path:
     assert list((tmp_path / "cache" / "prepared").iterdir()) == []
 
 
+def test_words_before_the_engine_begins_are_no_news_of_it(
+    env: dict[str, str], tmp_path: Path, run_llmctl: RunLlmctl
+) -> None:
+    broken = python(tmp_path, "#!/bin/sh\necho error: over >&2; exit 1\n")
+    recipe = write(tmp_path, cluster=broken | {"activate": ["echo '{base} is active'"]})
+    assert run_llmctl("prepare", recipe, env=env, code=2).stderr == "llmctl: over\n"
+
+
 def test_what_breaks_the_engine_is_kept(env: dict[str, str], tmp_path: Path, run_llmctl: RunLlmctl) -> None:
     broken = python(tmp_path, '#!/bin/sh\necho one >&2\necho "OverflowError: two" >&2\nexit 3\n')
     env["LLMCTL_HOME"] = str(tmp_path / "home")
