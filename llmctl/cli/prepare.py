@@ -32,7 +32,8 @@ def prepare(
     from llmctl.workflows.prepare import prepare as make
 
     for signum in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(signum, _interrupt)
+        if signal.getsignal(signum) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(signum, _interrupt)
     try:
         with Bar() as bar:
             made = make(recipe, sets=sets, workers=workers, samples=samples, teller=bar)

@@ -115,6 +115,21 @@ def test_a_second_interrupt_leaves_nothing_alive_either(env: dict[str, str], tmp
     until("the end of the engine", lambda: not lives(int(pid.read_text())), 5)
 
 
+def test_a_terminal_that_goes_away_is_nothing_to_it_under_nohup(env: dict[str, str], tmp_path: Path) -> None:
+    waits = f"touch {tmp_path}/begun\nuntil [ -e {tmp_path}/go ]; do sleep 0.1; done\n"
+    recipe = write(tmp_path, cluster=python(tmp_path, f"#!/bin/sh\n{waits}echo error: over >&2; exit 1\n"))
+    ignored = f"trap '' HUP; exec {sys.executable} -m llmctl prepare {recipe}"
+    running = Running(["sh", "-c", ignored], env, tmp_path / "out")
+    try:
+        until("the start of the engine", (tmp_path / "begun").exists, 60)
+        running.send(signal.SIGHUP)
+        (tmp_path / "go").touch()
+        assert running.ends() == 2
+    finally:
+        running.kill()
+    assert running.text == "llmctl: over\n"
+
+
 def lives(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
