@@ -164,6 +164,40 @@ def test_weights_that_are_no_numbers() -> None:
         proven(model)
 
 
+@pytest.mark.parametrize(
+    ("packed", "separate", "joined", "seen", "holds"),
+    [
+        (4.4086, 4.4, 5.0, 0.25, True),  # rounded by half precision
+        (4.4086, 4.4, 5.0, 0.0, False),
+        (4.9, 4.4, 5.0, 0.25, False),
+        (4.4086, 4.4, 4.41, 0.25, False),
+        (math.nan, 4.4, 5.0, 0.25, False),
+        (4.9, 4.4, math.inf, 0.25, False),
+    ],
+)
+def test_half_precision_may_round_but_not_see(
+    packed: float, separate: float, joined: float, seen: float, holds: bool
+) -> None:
+    from llmctl_engine.proof import Proof
+
+    proof = Proof(6, 16, packed, separate, joined, limit=4.4e-3, seen=seen)
+    assert proof.holds is holds
+    assert ("more does, but samples that see each other would lose" in proof.told()) is not proof.near
+
+
+@pytest.mark.parametrize(
+    ("second", "words"),
+    [([1.0, math.nan, 1.0], "the loss is nan before"), ([math.nan, 1.0, 1.0], "do not lose what .*: nan against")],
+)
+def test_what_another_rank_lost_is_no_number(second: list[float], words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from llmctl_engine import group
+    from llmctl_engine.errors import EngineError
+
+    monkeypatch.setattr(group, "gather", lambda sums, device: torch.tensor([sums, second]))
+    with pytest.raises(EngineError, match=words):
+        proven(model_of("llama", "sdpa"))
+
+
 def test_a_model_that_cannot_be_told_of_borders() -> None:
     from llmctl_engine.errors import EngineError
     from llmctl_engine.proof import assert_takes_positions
