@@ -43,7 +43,7 @@ def prepare(config: EngineConfig, cache: Path, *, workers: int, progress: Progre
         try:
             return prepared.load(folder)
         except EngineError:
-            pass  # made anew below
+            pass  # made anew below, in its place
     found = data.sources_of(config)
     # Whether the order of the rows, or the tokenizer, follows from all of them.
     first = config.model.path is None or (config.data.mix != "concat" and len(found) > 1)

@@ -248,11 +248,19 @@ def _rename(aside: Path, folder: Path) -> None:
     except OSError:
         if not folder.is_dir():
             raise
-        # Of two that prepared the same at once the first has won; what somebody left half-written is in the way.
-        if (folder / ABOUT).is_file() and (folder / ABOUT).read_bytes() == (aside / ABOUT).read_bytes():
+        # Of two that prepared the same at once the first has won; what is half-written or damaged is in the way.
+        if _is_whole(folder) and (folder / ABOUT).read_bytes() == (aside / ABOUT).read_bytes():
             return
         shutil.rmtree(folder)
         aside.rename(folder)
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        load(folder)
+    except EngineError:
+        return False
+    return True
 
 
 def _sha256(path: Path) -> str:

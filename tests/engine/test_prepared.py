@@ -155,6 +155,20 @@ def test_a_run_refuses_what_was_prepared_otherwise(tmp_path: Path) -> None:
 
 
 @pytest.mark.engine
+def test_a_damaged_folder_is_made_anew(tmp_path: Path) -> None:
+    from llmctl_engine import prepare
+
+    config = small_config(tmp_path)
+    made = prepare.prepare(config, tmp_path / "cache", workers=1, progress=quiet)
+    for harm in ("changed", "missing"):
+        (made.folder / "ids.npy").unlink()
+        if harm == "changed":
+            (made.folder / "ids.npy").write_bytes(b"other")
+        assert prepare.prepare(config, tmp_path / "cache", workers=1, progress=quiet).digest == made.digest
+    assert list((tmp_path / "cache").iterdir()) == [made.folder]
+
+
+@pytest.mark.engine
 def test_texts_in_pieces_have_the_ids_of_whole_texts() -> None:
     import random
 
