@@ -17,39 +17,49 @@ from llmctl.recipe.load import LoadedRecipe
 from llmctl.recipe.schema import Recipe
 from llmctl.render.files import engine_config
 from llmctl.resources import engine_dir
-from llmctl.run.inputs import dataset_files
+from llmctl.run.inputs import dataset_files, launcher_data
 from llmctl.run.plan import NodePaths, Plan, make_plan
 from llmctl.run.prepared import Prepared, made_from, place_of, read_prepared
 
 
 def plan_here(loaded: LoadedRecipe) -> Plan:
-    """The plan of a run with the paths of this machine. Raises UsageError for data or a tokenizer that only the nodes
-    have, and for datasets that are not there."""
+    """The plan of a run with the paths of this machine. A tokenizer at an absolute path counts if it is here too: the
+    nodes compare its files with theirs, as they cannot with rows. Raises UsageError for data or a tokenizer that only
+    the nodes have, and for datasets that are not there."""
     recipe, folder = loaded.recipe, loaded.folder
-    data = folder / recipe.data.dir
+    data = launcher_data(recipe, folder)
     model = folder / recipe.model.path if recipe.model.path else None
     nodes = recipe_nodes(recipe, folder)
-    if not data.is_dir():
-        raise _away(recipe, nodes, "data.dir", recipe.data.dir, data)
+    if data is None or not data.is_dir():
+        raise _away(recipe, nodes, "data.dir", recipe.data.dir, folder)
     if model is not None and not model.is_dir():
-        raise _away(recipe, nodes, "model.path", str(recipe.model.path), model)
+        raise _away(recipe, nodes, "model.path", str(recipe.model.path), folder)
     dataset_files(recipe, data)
     paths = NodePaths(
         run_dir=str(folder),
         engine_dir=str(engine_dir()),
-        data_dir=str(data.resolve()),
+        data_dir=str(data),
         model_path=str(model.resolve()) if model else None,
         adapter_path=None,
     )
     return make_plan(recipe, nodes, run_id=f"{recipe.name}-prepare", paths=paths)
 
 
-def _away(recipe: Recipe, nodes: tuple[Node, ...] | list[Node], key: str, given: str, here: Path) -> UsageError:
+def _away(recipe: Recipe, nodes: Sequence[Node], key: str, given: str, folder: Path) -> UsageError:
+    here = folder / given
     if recipe.launch.backend == "local":
         return UsageError(f"no such folder: {here}", where=key)
     what = "the data" if key == "data.dir" else "the tokenizer"
     first = nodes[0].name if nodes else "NODE"
     there = f"{first}:{Path(str(recipe.cluster.workdir)) / given}"
+    if key == "data.dir" and Path(given).is_absolute():
+        return UsageError(
+            "the data lies on the nodes, so it cannot be prepared here",
+            where=f"{key}: {given}",
+            why=f"with backend {recipe.launch.backend} an absolute path is one on the nodes",
+            hint=f"bring it beside the recipe: scp -r {there} {folder}/, and set {key}: {here.name}; or leave it: "
+            "`llmctl run` prepares on each node before it trains",
+        )
     files = there if key == "data.dir" else f"'{there}/*.{{json,model,txt,jinja}}'"
     return UsageError(
         f"{what} lies on the nodes only, so it cannot be prepared here",

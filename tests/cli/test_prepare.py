@@ -184,6 +184,9 @@ def test_what_lies_on_the_nodes_only_is_told_with_what_to_type(
     recipe = write(tmp_path, **far, data={"datasets": ["d"], "dir": "elsewhere"})
     told = run_llmctl("prepare", recipe, env=env, code=2).stderr
     assert f"scp -r node1:/w/elsewhere {tmp_path}/elsewhere" in told
+    recipe = write(tmp_path, **far, data={"datasets": ["numbers"], "dir": f"{tmp_path}/data"})
+    told = run_llmctl("prepare", recipe, env=env, code=2).stderr
+    assert f"scp -r node1:{tmp_path}/data {tmp_path}/, and set data.dir: data; or" in told
     assert not (tmp_path / "cache").exists()
 
 
