@@ -78,6 +78,12 @@ def differences(made_from: Mapping[str, Any], rules: Mapping[str, Any]) -> list[
     return found + [name for name in now if then.get(name) != now[name]]
 
 
+def all_differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """The same of two that both name their data: the datasets whose rows are others, then the rules."""
+    rows = [name for name in now["data"] if then["data"].get(name, now["data"][name]) != now["data"][name]]
+    return [f"data: {name}" for name in rows] + differences(then, now)
+
+
 def key_of(parts: Mapping[str, Any]) -> str:
     """The sha256 over the parts."""
     return _sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode())

@@ -20,13 +20,14 @@ from llmctl_engine.config import EngineConfig
 from llmctl_engine.deepspeed_file import keep_on_nodes, load_deepspeed
 from llmctl_engine.devices import DEVICES
 from llmctl_engine.errors import EngineError, Stopped
-from llmctl_engine.parts import RECORDED
+from llmctl_engine.parts import RECORDED, all_differences
 from llmctl_engine.prepare import Progress, for_run, padding
-from llmctl_engine.prepared import Prepared, attach
+from llmctl_engine.prepared import ABOUT, Prepared, attach
 from llmctl_engine.records import Records
 from llmctl_engine.stop import StopRequest
 from llmctl_engine.tokenizer import Tokenizer, load_tokenizer
 
+SUMMARY = "data_summary.json"
 PROGRESS_EVERY = 10.0
 """Seconds between two lines of progress."""
 
@@ -111,6 +112,14 @@ def _train(
     if config.deepspeed and not shared:
         keep_on_nodes(arguments.hf_deepspeed_config.config)
     start = _newest_checkpoint(config, output, arguments.device) if config.resume else None
+    if start:
+        other = trained_otherwise(output, prepared)
+        # Of nodes that share no folder only the first has the old summary.
+        if group.gather([int(other is not None)], arguments.device).any():
+            raise EngineError(
+                f"the run up to checkpoint-{start} was trained on other data than what lies here now{other or ''}",
+                hint="put the data and the settings back as they were and resume, or start a new run with `llmctl run`",
+            )
     set_seed(config.train.seed)
     model = load_model(config, tokenizer)
     loss = LabelledLoss(model)
@@ -160,8 +169,26 @@ def _train(
     group.barrier()
 
 
+def trained_otherwise(output: Path, prepared: Prepared) -> str | None:
+    """What differs between what the run in `output` trained on until now and `prepared`, as `: this, that`, empty where
+    that is not known; None where it is the same or an older engine did not write it down."""
+    try:
+        before = json.loads((output / SUMMARY).read_text(encoding="utf-8")).get("prepared")
+    except (FileNotFoundError, ValueError):
+        return None
+    # By another key the bytes may be the same: a tokenizer with a file more.
+    if not before or before["key"] == prepared.key or before["files"] == prepared.about["files"]:
+        return None
+    try:
+        about = json.loads((prepared.folder.parent / before["key"][:16] / ABOUT).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return ""
+    names = ", ".join(all_differences(about["made_from"], prepared.about["made_from"]))
+    return f": {names}" if names else ""
+
+
 def _write_summary(output: Path, summary: dict[str, Any]) -> None:
-    (output / "data_summary.json").write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    (output / SUMMARY).write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 
 def _finish(output: Path, state: Any, metrics: dict[str, Any], records: Records) -> None:

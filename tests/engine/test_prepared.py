@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -166,6 +167,28 @@ def test_a_damaged_folder_is_made_anew(tmp_path: Path) -> None:
             (made.folder / "ids.npy").write_bytes(b"other")
         assert prepare.prepare(config, tmp_path / "cache", workers=1, progress=quiet).digest == made.digest
     assert list((tmp_path / "cache").iterdir()) == [made.folder]
+
+
+@pytest.mark.engine
+def test_what_a_continued_run_was_trained_on_is_compared(tmp_path: Path) -> None:
+    from llmctl_engine import prepare
+    from llmctl_engine.parts import RECORDED
+    from llmctl_engine.train import trained_otherwise
+
+    config, output = small_config(tmp_path), tmp_path / "output"
+    before = prepare.for_run(config, quiet)
+    assert trained_otherwise(output, before) is None  # nothing is written down
+    summary = output / "data_summary.json"
+    summary.write_text("{}")
+    assert trained_otherwise(output, before) is None  # by an older engine
+    summary.write_text(json.dumps({"prepared": {name: before.about[name] for name in RECORDED}}))
+    assert trained_otherwise(output, before) is None
+    write_data(Path(config.data.dir), rows(47))
+    assert trained_otherwise(output, prepare.for_run(config, quiet)) == ": data: numbers"
+    now = prepare.for_run(replace(config, data=replace(config.data, packing="exact")), quiet)
+    assert trained_otherwise(output, now) == ": data: numbers, packing"
+    shutil.rmtree(before.folder)
+    assert trained_otherwise(output, now) == ""
 
 
 @pytest.mark.engine
