@@ -188,4 +188,6 @@ def _asked(live: Live, errors: Mapping[str, LlmctlError]) -> View:
     view = View(live)
     for outcome in live.backend.status(live.job, live.transports):
         view.take(outcome.item, outcome.value, errors.get(outcome.item, outcome.error))
+    if live.job.nodes[0] in view.errors and live.folder.steps.is_file():
+        view.progress.feed(live.folder.steps.read_text("utf-8", errors="replace"))  # what was brought here last
     return view

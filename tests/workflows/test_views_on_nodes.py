@@ -65,6 +65,11 @@ def test_a_node_that_does_not_answer_is_shown_as_it_was_last_seen(drill: Drill) 
     assert away["nodes"][1]["answered_seconds_ago"] > 0
     assert "no answer (RUNNING)" in shown.stdout
     assert f"{second.name}: " in shown.stderr
+    drill.lab.cut(first)
+    try:
+        assert status(drill, 5)["step"] >= 3, "the records are on the first node, and here"
+    finally:
+        drill.lab.join(first)
     until("it answers again", lambda: llmctl("status", drill.run, env=drill.lab.env).returncode == 0)
 
 
