@@ -25,6 +25,7 @@ def render(
     show(planned, texts=output is None)
     if output is not None:
         typer.echo(f"\nwrote {len(planned.files)} files to {output}")
+        typer.echo(f"by hand: copy them to {planned.plan.paths.run_dir} on every node, then type the commands there")
 
 
 def show(planned: Draft, *, texts: bool) -> None:
