@@ -6,12 +6,15 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+import numpy as np
 from llmctl_engine.config import to_json
 from llmctl_engine.errors import EngineError
+from llmctl_engine.packing import padding
 from llmctl_engine.parts import key_of, parts_of
+from llmctl_engine.prepared import attach
 
 from llmctl.errors import LlmctlError, UsageError
 from llmctl.recipe.load import LoadedRecipe, as_words, load_recipe
@@ -125,11 +128,27 @@ def prepare(
     return Made(
         words=as_words(source, sets),
         plan=plan,
-        prepared=prepared,
+        prepared=_in_batches(prepared, config.train.micro_batch),
         was_there=there is not None,
         seconds=time.monotonic() - began,
         samples=tuple(heard.samples),
     )
+
+
+def _in_batches(prepared: Prepared, micro_batch: int) -> Prepared:
+    """The same with the padding in batches of so many rows: it is no part of the key, and the folder tells that of the
+    recipe which it was made from."""
+    try:
+        whole = attach(prepared.folder)
+    except EngineError as error:
+        raise UsageError(str(error)) from None
+    lengths, packs = whole.ids.lengths(), whole.packs
+    within = None if packs is None else np.add.reduceat(lengths[packs.flat], packs.ends - packs.lengths())
+    shares = {
+        "without": padding(lengths, micro_batch),
+        "with": None if within is None else padding(within, micro_batch),
+    }
+    return replace(prepared, told={**prepared.told, "padding": shares})
 
 
 def _python(loaded: LoadedRecipe) -> str:

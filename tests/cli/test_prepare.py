@@ -65,19 +65,24 @@ def test_what_is_prepared_is_told_found_again_and_used_while_it_fits(
     assert f"follows from the tokens; llmctl prepare {recipe} tells it before" in before
     told = run_llmctl("prepare", recipe, "--samples", "1", env=env, code=0)
     assert "\x1b" not in told.stdout + told.stderr
+    shown = re.search(r"^padding +([\d.]+%)  of what is computed, ([\d.]+%) without", told.stdout, re.MULTILINE)
     assert re.search(r"^examples +24  of 24 rows$", told.stdout, re.MULTILINE)
     assert "\nsample 1: numbers row 1, " in told.stdout
     assert re.search(r"⟦It is 1\. ?</s>\n⟧", told.stdout)
     (folder,) = (tmp_path / "cache" / "prepared").iterdir()
-    again = run_llmctl("prepare", recipe, "--json", "--samples", "0", env=env, code=0)
+    again = run_llmctl("prepare", recipe, "--json", "--samples", "0", "--set", "train.micro_batch=1", env=env, code=0)
     assert again.stderr == f"is there: {folder}\n"
     value = json.loads(again.stdout)
     assert (value["was_there"], value["path"], value["samples"]) == (True, str(folder), [])
+    at_preparing = json.loads((folder / "prepared.json").read_text())["padding"]
+    assert shown is not None
+    assert shown.groups() == (f"{at_preparing['with']:.1%}", f"{at_preparing['without']:.1%}")
+    assert value["padding"]["without"] < at_preparing["without"], "alone a row is padded to a multiple only"
     assert 1 < value["packs"] < value["examples"] == 24
     steps = -(-value["packs"] // 2)
     drafted = run_llmctl("run", recipe, "--dry-run", env=env, code=0).stdout
     assert f"batch 2, {steps} steps\n  trains on what is prepared: 24 examples in {value['packs']} packs" in drafted
-    assert steps == value["steps"]
+    assert value["steps"] == value["packs"]
     other = run_llmctl("run", recipe, "--dry-run", "--set", "data.cutoff_len=191", env=env, code=0).stdout
     assert "not used; since then changed: cutoff_len\n" in other
     write_data(tmp_path / "data", rows(25))
