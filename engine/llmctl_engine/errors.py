@@ -13,10 +13,11 @@ class EngineError(Exception):
 
 
 class Stopped(EngineError):
-    """Training ended early because a signal asked for it; the checkpoint is written."""
+    """The run ended early because a signal asked for it; what was trained until then is in the checkpoint."""
 
     def __init__(self, signal_number: int, what: str) -> None:
         super().__init__(what)
+        self.signal_number = signal_number
         self.exit_code = 128 + signal_number
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from llmctl_engine.errors import EngineError
+from llmctl_engine.errors import EngineError, Stopped
 
 BEGINS_WITHIN = 600.0
 """Seconds that the first rank may take to start."""
@@ -25,7 +25,8 @@ def on_node(name: str, do: Callable[[], str]) -> Iterator[str]:
     """What `do` gives, done by the first rank of this node alone; the block is for all ranks. `name` tells apart what
     runs at the same time.
 
-    The first rank raises what `do` raises; the others raise EngineError with its words, also when it was killed."""
+    The first rank raises what `do` raises; the others raise EngineError with its words, also when it was killed, and
+    Stopped where it was."""
     local = int(os.environ.get("LOCAL_RANK", "0"))
     note = _note(name)
     if local:
@@ -39,7 +40,8 @@ def on_node(name: str, do: Callable[[], str]) -> Iterator[str]:
         try:
             made = do()
         except BaseException as error:
-            json.dump({"error": str(error) or type(error).__name__}, file)
+            signal_number = error.signal_number if isinstance(error, Stopped) else 0
+            json.dump({"error": str(error) or type(error).__name__, "stopped": signal_number}, file)
             raise
         json.dump({"made": made}, file)
     yield made
@@ -59,6 +61,8 @@ def _wait(note: Path) -> str:
                 raise EngineError(f"the first rank of this node did not start within {BEGINS_WITHIN:.0f} s") from None
             time.sleep(_LOOK)
     if "made" not in told:
+        if told.get("stopped"):
+            raise Stopped(told["stopped"], told["error"])
         why = told.get("error", "it ended without a word; perhaps it was killed for the memory that it took")
         raise EngineError(f"the first rank of this node could not prepare the data: {why}")
     return str(told["made"])

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -51,9 +51,10 @@ def cut(rows: Iterable[Numbered]) -> Iterator[list[Numbered]]:
 
 def build(
     config: EngineConfig, found: Sequence[Source], trained: Path | None, rows: Iterable[Numbered], workers: int
-) -> Iterator[Chunk]:
-    """The chunks of all rows, by so many processes; `trained` is the folder of the tokenizer that was trained on them.
-    The chunks are the same for any number. Raises EngineError as `Builder`, and for a process that was killed."""
+) -> Generator[Chunk]:
+    """The chunks of all rows, by so many processes, which end when it is closed; `trained` is the folder of the
+    tokenizer that was trained on them. The chunks are the same for any number. Raises EngineError as `Builder`, and for
+    a process that was killed."""
     told = pickle.dumps((config, tuple(found), trained))
     alone = threading.active_count() == 1 and sys.modules.get("torch") is None
     if alone:

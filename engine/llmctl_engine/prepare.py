@@ -60,8 +60,13 @@ def prepare(config: EngineConfig, cache: Path, *, workers: int, progress: Progre
         given = looked.numbered() if looked else data.in_order(config, found)
         size = sum(path.stat().st_size for source in found for path in source.files)
         wanted = min(workers, size // BYTES_A_WORKER) if size else workers
-        built = pool.build(config, found, trained, given, wanted) if wanted > 1 else map(builder.build, pool.cut(given))
-        with closing(_told(config, built, len(looked) if looked else None, progress)) as chunks:
+        alone = (builder.build(chunk) for chunk in pool.cut(given))
+        built = pool.build(config, found, trained, given, wanted) if wanted > 1 else alone
+        # Both are closed at once, also when progress raises: an error's traceback would keep the processes alive.
+        with (
+            closing(built),
+            closing(_told(config, built, len(looked) if looked else None, progress)) as chunks,
+        ):
             for laid in data.layout(config, map(tally.see, chunks), tokenizer, builder.end):
                 tally.add(laid)
                 writer.add(laid.ids, laid.labels, laid.lengths, laid.places)
@@ -108,6 +113,7 @@ def for_run(config: EngineConfig, progress: Progress) -> Prepared:
 def _told(config: EngineConfig, chunks: Iterable[Chunk], total: int | None, progress: Progress) -> Generator[Chunk]:
     """The chunks, each of which is told. Raises EngineError for broken rows unless they are to be skipped."""
     done = 0
+    progress(done, total)
     for chunk in chunks:
         if chunk.broken and config.data.broken_rows == "stop":
             data.look(config)  # raises for all of them

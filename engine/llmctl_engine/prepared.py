@@ -17,6 +17,7 @@ was skipped, cut and told, as in data_summary.json) and `files` (sha256 of every
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -184,6 +185,10 @@ class Column:
         self._header()
         self._file.close()
 
+    def release(self) -> None:
+        """Let go of the file as it is."""
+        self._file.close()
+
     def _header(self) -> None:
         # numpy keeps room in the header for a longer first axis, so that it can be written anew in place.
         shape = {"descr": self.dtype.str, "fortran_order": False, "shape": (self.count,)}
@@ -213,6 +218,12 @@ class Writer:
         self._places.close()
         return np.asarray(np.load(self.folder / "ends.npy", mmap_mode="r"))
 
+    def release(self) -> None:
+        """Let go of the files as they are; for a folder that is given up."""
+        for column in (self._ids, self._labels, self._ends):
+            column.release()
+        self._places.close()
+
     def packs(self, packs: Ragged) -> None:
         """The example numbers of every pack."""
         np.save(self.folder / "packs.npy", packs.flat)
@@ -231,15 +242,35 @@ class Writer:
 
 @contextmanager
 def write(folder: Path) -> Iterator[Writer]:
-    """A writer whose folder takes the name `folder` when the block ends well. What lies there already is replaced."""
-    aside = folder.parent / f".{folder.name}.{os.uname().nodename}.{os.getpid()}"
+    """A writer whose folder takes the name `folder` when the block ends well. What lies there already is replaced, and
+    what makers on this machine left that were killed is cleared."""
+    start = f".{folder.name}.{os.uname().nodename}."
+    for left in folder.parent.glob(f"{glob.escape(start)}*"):
+        if not _lives(left.name.removeprefix(start)):
+            shutil.rmtree(left, ignore_errors=True)
+    aside = folder.parent / f"{start}{os.getpid()}"
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     try:
-        yield Writer(aside)
+        writer = Writer(aside)
+        try:
+            yield writer
+        finally:
+            writer.release()
         _rename(aside, folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _lives(pid: str) -> bool:
+    """Whether there is such a process; what is no number might be one."""
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, ValueError):
+        return True
+    return True
 
 
 def _rename(aside: Path, folder: Path) -> None:

@@ -41,7 +41,9 @@ def train(config: EngineConfig) -> None:
     _assert_world(config)
     os.environ.setdefault("DS_ACCELERATOR", DEVICES[config.device].torch_name)
     # Tokenising comes before the process group: its watchdog does not wait for it.
-    with once.on_node(f"{config.run_id} {config.output_dir}", lambda: str(for_run(config, _progress()).folder)) as made:
+    with once.on_node(
+        f"{config.run_id} {config.output_dir}", lambda: str(for_run(config, progress_of(stop)).folder)
+    ) as made:
         prepared = attach(made)
         summary = _summary(config, prepared)
         _import_plugin(config.device)
@@ -69,12 +71,14 @@ def _summary(config: EngineConfig, prepared: Prepared) -> dict[str, Any]:
     return summary
 
 
-def _progress() -> Progress:
-    """Tells now and then how many rows are tokenised."""
+def progress_of(stop: StopRequest) -> Progress:
+    """Tells now and then how many rows are tokenised, and raises Stopped when `stop` has heard a signal."""
     told = time.monotonic()
 
     def tell(done: int, total: int | None) -> None:
         nonlocal told
+        if stop.signal_number:
+            raise Stopped(stop.signal_number, "stopped by a signal while the data was prepared, nothing is trained yet")
         if time.monotonic() - told >= PROGRESS_EVERY:
             told = time.monotonic()
             _tell(f"tokenised {done} rows" if total is None else f"tokenised {done} of {total} rows")

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from llmctl_engine import once, prepared
 from llmctl_engine.config import EngineConfig
-from llmctl_engine.errors import EngineError
+from llmctl_engine.errors import EngineError, Stopped
 from llmctl_engine.parts import key_of, parts_of
 
 from tests.engine.runs import rows, small_config, write_data
@@ -71,6 +71,21 @@ def test_what_fails_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="no"), prepared.write(tmp_path / "p"):
         raise EngineError("no")
     assert not list(tmp_path.iterdir())
+
+
+def test_what_killed_makers_left_is_cleared(tmp_path: Path) -> None:
+    gone = multiprocessing.get_context("fork").Process(target=int)
+    gone.start()
+    gone.join(120)
+    start = f".p.{os.uname().nodename}."
+    for name in (f"{start}{gone.pid}", f"{start}{os.getppid()}", f".p.elsewhere.{gone.pid}", f"{start}x"):
+        (tmp_path / name).mkdir()
+    with prepared.write(tmp_path / "p") as writer:
+        writer.add(np.array([1, 2]), np.array([1, 2]), np.array([2]), ["a row 1"])
+        writer.close()
+        writer.finish({"key": "k", "examples": 1, "tokens": 2, "packs": None})
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"p", f"{start}{os.getppid()}", f".p.elsewhere.{gone.pid}", f"{start}x"}
 
 
 def test_the_key_follows_from_all_that_matters(tmp_path: Path) -> None:
@@ -192,6 +207,32 @@ def test_what_a_continued_run_was_trained_on_is_compared(tmp_path: Path) -> None
 
 
 @pytest.mark.engine
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_signal_ends_preparing(workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from llmctl_engine import pool, prepare
+    from llmctl_engine.stop import StopRequest
+    from llmctl_engine.train import progress_of
+
+    config, stop, heard = small_config(tmp_path), StopRequest(), []
+    monkeypatch.setattr(prepare, "BYTES_A_WORKER", 1000)
+    monkeypatch.setattr(pool, "ROWS", 5)
+    tell = progress_of(stop)
+
+    def progress(done: int, total: int | None) -> None:
+        heard.append(done)
+        if done >= 10:
+            stop.signal_number = signal.SIGTERM
+        tell(done, total)
+
+    with pytest.raises(Stopped, match="while the data was prepared") as raised:
+        prepare.prepare(config, tmp_path / "cache", workers=workers, progress=progress)
+    assert raised.value.exit_code == 128 + signal.SIGTERM
+    assert heard == [0, 5, 10]
+    assert not list((tmp_path / "cache").iterdir())
+    assert not [process for process in multiprocessing.active_children() if process.is_alive()]
+
+
+@pytest.mark.engine
 def test_texts_in_pieces_have_the_ids_of_whole_texts() -> None:
     import random
 
@@ -218,6 +259,8 @@ def _rank(number: int, made: str | None, everybody: Any, out: Any) -> None:
     def do() -> str:
         if made is None:
             raise EngineError("the disk is full")
+        if made == "stopped":
+            raise Stopped(15, "stopped by a signal")
         if made == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
         return made
@@ -226,6 +269,8 @@ def _rank(number: int, made: str | None, everybody: Any, out: Any) -> None:
         with once.on_node("test", do) as found:
             everybody.wait(120)
             out.put((number, found))
+    except Stopped as error:
+        out.put((number, f"stopped: {error.exit_code}"))
     except EngineError as error:
         out.put((number, f"error: {error}"))
 
@@ -235,6 +280,7 @@ def _rank(number: int, made: str | None, everybody: Any, out: Any) -> None:
     [
         ("a folder", "a folder", "a folder"),
         (None, "error: the disk is full", "error: the first rank of this node could not prepare the data: the disk"),
+        ("stopped", "stopped: 143", "stopped: 143"),
         ("killed", None, "error: the first rank of this node could not prepare the data: it ended without a word"),
     ],
 )
