@@ -18,6 +18,8 @@ from llmctl_engine.errors import EngineError, Stopped
 BEGINS_WITHIN = 600.0
 """Seconds that the first rank may take to start."""
 _LOOK = 0.2
+DIGITS = 16
+"""Of what tells apart the notes of different attempts."""
 
 
 @contextmanager
@@ -32,6 +34,7 @@ def on_node(name: str, do: Callable[[], str]) -> Iterator[str]:
     if local:
         yield _wait(note)
         return
+    _clear(note.parent)
     aside = note.with_suffix(f".{os.getpid()}")
     with os.fdopen(os.open(aside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w") as file:
         # Held as long as this process works on it, and nobody sees the file without: the kernel lets go when it dies.
@@ -52,7 +55,12 @@ def _wait(note: Path) -> str:
     until = time.monotonic() + BEGINS_WITHIN
     while True:
         try:
-            with note.open() as file:
+            with os.fdopen(os.open(note, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)) as file:
+                if os.fstat(file.fileno()).st_uid != os.getuid():
+                    raise EngineError(
+                        f"{note} belongs to another user, so what it says is not believed",
+                        hint="remove it, or set TMPDIR to a folder of your own",
+                    )
                 fcntl.flock(file, fcntl.LOCK_SH)
                 told = json.loads(file.read() or "{}")
             break
@@ -68,8 +76,21 @@ def _wait(note: Path) -> str:
     return str(told["made"])
 
 
+def _clear(folder: Path) -> None:
+    """Remove this user's notes that nobody writes on and no rank can come to read any more."""
+    for path in folder.glob(f"llmctl-{os.getuid()}-{'[0-9a-f]' * DIGITS}.*"):
+        try:
+            with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)) as file:
+                told = os.fstat(file.fileno())
+                if told.st_uid == os.getuid() and time.time() - told.st_mtime > BEGINS_WITHIN:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    path.unlink()
+        except OSError:
+            continue  # it is held, or another rank was faster
+
+
 def _note(name: str) -> Path:
     """A name that only the ranks of this node share, and no attempt before them: they have one parent."""
     attempt = (name, os.getppid(), os.environ.get("MASTER_PORT"), os.environ.get("TORCHELASTIC_RESTART_COUNT"))
-    digest = hashlib.sha256(repr(attempt).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(repr(attempt).encode()).hexdigest()[:DIGITS]
     return Path(tempfile.gettempdir()) / f"llmctl-{os.getuid()}-{digest}.json"

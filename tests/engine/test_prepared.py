@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import multiprocessing
 import os
@@ -301,3 +302,28 @@ def test_one_rank_of_a_node_does_it_for_all(
     assert told.get(0) == first
     assert told[1].startswith(others)
     assert told[2].startswith(others)
+
+
+def test_a_note_of_another_user_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    mine = os.getuid()
+    monkeypatch.setattr(os, "getuid", lambda: mine + 1)  # so the file is another's
+    once._note("test").write_text('{"made": "a folder"}')
+    with pytest.raises(EngineError, match="belongs to another user"), once.on_node("test", lambda: ""):
+        raise AssertionError("the note was believed")
+
+
+def test_notes_that_are_done_with_are_cleared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    old, held, new = (once._note(name) for name in ("old", "held", "new"))
+    for note in (old, held, new):
+        note.write_text("{}")
+    for note in (old, held):
+        os.utime(note, (1, 1))
+    with held.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with once.on_node("test", lambda: "a folder"):
+            assert not old.exists()
+    assert set(tmp_path.iterdir()) == {held, new}
