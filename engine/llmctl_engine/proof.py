@@ -114,13 +114,11 @@ def prove(
     ]
     told = [[value / labels for value in mine] for mine in group.gather(sums, device).tolist()]
     share = LIMITS[settings.precision] * (ELSEWHERE if settings.precision == "fp32" and device.type != "cpu" else 1)
-    proof = min(
-        (
-            Proof(len(alone), labels, *each, limit=share * max(1.0, abs(each[1])), seen=SEEN[settings.precision])
-            for each in told
-        ),
-        key=_soundness,
-    )
+    proofs = [
+        Proof(len(alone), labels, packed, separate, joined, share * max(1.0, abs(separate)), SEEN[settings.precision])
+        for packed, separate, joined in told
+    ]
+    proof = min(proofs, key=_soundness)
     if not math.isfinite(proof.separate):
         raise EngineError(
             f"the loss is {proof.separate} before anything is trained",
