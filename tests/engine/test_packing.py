@@ -98,6 +98,7 @@ def test_naive_rows_are_the_samples_themselves_joined(tmp_path: Path) -> None:
 
 def test_the_padding_to_expect() -> None:
     assert padding([8, 16, 24], 1) == 0
+    assert [rows for rows in range(2, 40) if padding([256] * rows, 4) < 0] == []
     assert padding([5, 8], 1) == pytest.approx(1 - 13 / 16), "to a multiple of 8"
     draw = np.random.default_rng(3)
     lengths = draw.integers(1, 500, 3000)
