@@ -3,6 +3,7 @@ written last, says what it holds. Standard library only."""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -33,6 +34,16 @@ def aside(output: Path) -> Path:
 def clear_aside(output: Path) -> None:
     """Remove what an interrupted save left behind."""
     shutil.rmtree(aside(output), ignore_errors=True)
+
+
+def assert_room(output: Path, error: Exception) -> None:
+    """Raise OSError (ENOSPC) from `error`, with which a checkpoint failed, when the disk below `output` is full."""
+    if shutil.disk_usage(output).free < _FULL:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(output)) from error
+
+
+_FULL = 1 << 20
+"""Bytes that are free on a disk on which a checkpoint found no room: the last block may stay."""
 
 
 def sync(folder: Path) -> dict[str, int]:

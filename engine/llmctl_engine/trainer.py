@@ -61,6 +61,10 @@ class EngineTrainer(Trainer):  # type: ignore[misc]
         self._writing = True
         try:
             super()._save_checkpoint(model, trial)
+        except (OSError, RuntimeError) as error:
+            # torch's zip writer tells a full disk in words of its own, in some places without the reason.
+            checkpoint.assert_room(self.output, error)
+            raise
         finally:
             self._writing = False
         self._complete_deepspeed()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,16 @@ def test_pruning_never_takes_the_newest_good_one(tmp_path: Path) -> None:
 def test_a_marker_that_cannot_be_read_is_none(text: str, tmp_path: Path) -> None:
     (tmp_path / checkpoint.MARKER).write_text(text)
     assert checkpoint.read_marker(tmp_path) is None
+
+
+def test_a_full_disk_is_told_as_that_whatever_the_writer_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = RuntimeError("basic_ios::clear: iostream error")
+    checkpoint.assert_room(tmp_path, error)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage._replace(free=4096))
+    with pytest.raises(OSError, match="No space left on device") as told:
+        checkpoint.assert_room(tmp_path, error)
+    assert told.value.__cause__ is error
 
 
 def test_the_newest_step_that_all_have() -> None:

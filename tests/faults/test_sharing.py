@@ -78,6 +78,7 @@ def test_rank_dies_beside_another_run(drill: MakeDrill) -> None:
     assert one.left_processes() == []
     assert one.lost_steps() <= SAVE_STEPS
     two.until_step(max(two.records()) + 10)
+    two.hurt()
     llmctl("cancel", two.run, env=two.lab.env, code=0)
     two.ends(130, within=30)
     assert two.left() == []
