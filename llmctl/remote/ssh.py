@@ -122,7 +122,7 @@ class SshTransport:
             self._sh(f"chmod {mode:o} -- {temporary} && {{ sync -- {temporary} 2>/dev/null || sync; }} && {moves}")
         except NodeError:
             with suppress(NodeError):
-                self.run("rm -f -- " + _words(aside.values()))
+                self._sh("rm -f -- " + _words(aside.values()))
             raise
 
     def get(self, remote: str, local: Path, *, moved: Callable[[int], None] = lambda _: None) -> None:
@@ -156,8 +156,9 @@ class SshTransport:
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise self._failed("opening the way on", f"{address}:{port}", str(error)) from error
 
-    def _sh(self, command: str) -> None:
-        result = self.run(command, timeout=300)
+    def _sh(self, script: str) -> None:
+        """Run a script that names many files: on standard input, since one argument holds 128 KiB at most."""
+        result = self.run("sh -s", stdin=script.encode("utf-8", "surrogateescape"), timeout=300)
         if not result.ok:
             raise self._failed("writing files", "", result.stderr.strip())
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from llmctl.errors import HostKeyError, NodeError
+from llmctl.quoting import sh_quote
 from llmctl.recipe.hosts import Node
 from llmctl.remote import ssh
 from llmctl.remote.connect import connect, connect_all, open_target, resolve
@@ -129,6 +130,16 @@ def test_more_nodes_than_an_sshd_gives_sessions_share_a_connection(at_lab: Lab) 
     finally:
         for each in shared.values():
             each.close()
+
+
+def test_names_that_are_together_longer_than_an_argument_may_be(at_lab: Lab) -> None:
+    transport = connect(Node(name="node1"))
+    folder = f"{at_lab.nodes[0].workdir}/{chr(39) * 200}"
+    try:
+        transport.put({f"{folder}/{number}": b"x" for number in range(100)})
+        assert transport.run(f"ls -A -- {sh_quote(folder)} | wc -l").stdout.strip() == "100"
+    finally:
+        transport.close()
 
 
 def test_a_full_disk_is_told_and_leaves_nothing(fresh: Lab) -> None:
