@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Generator, Iterable
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -40,10 +40,8 @@ def prepare(config: EngineConfig, cache: Path, *, workers: int, progress: Progre
     parts = parts_of(config, hub.load)
     folder = cache / key_of(parts)[:16]
     if (folder / prepared.ABOUT).is_file():
-        try:
+        with suppress(EngineError):  # one that is not whole is made anew, in its place
             return prepared.load(folder)
-        except EngineError:
-            pass  # made anew below, in its place
     found = data.sources_of(config)
     # Whether the order of the rows, or the tokenizer, follows from all of them.
     first = config.model.path is None or (config.data.mix != "concat" and len(found) > 1)
@@ -88,7 +86,7 @@ def prepare(config: EngineConfig, cache: Path, *, workers: int, progress: Progre
                 "longest": tally.longest,
                 "packing": config.packing,
                 "packs": None if packs is None else len(packs),
-                "padding": padding(lengths, packs, config.train.micro_batch),
+                "padding": prepared.padding(lengths, packs, config.train.micro_batch),
                 "lengths": histogram(lengths),
                 "summary": tally.summary(tokenizer.eos_token),
             }
@@ -120,14 +118,6 @@ def _told(config: EngineConfig, chunks: Iterable[Chunk], total: int | None, prog
         yield chunk
         done += chunk.rows
         progress(done, total)
-
-
-def padding(lengths: Numbers, packs: Ragged | None, micro_batch: int) -> dict[str, float | None]:
-    """The share of padding in batches of so many rows that is to be expected: a sample a row, and a pack a row."""
-    without, within = packing.padding(lengths, micro_batch), None
-    if packs is not None:
-        within = packing.padding(np.add.reduceat(lengths[packs.flat], packs.ends - packs.lengths()), micro_batch)
-    return {"without": without, "with": within}
 
 
 def histogram(lengths: Numbers) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from llmctl_engine import packing
 from llmctl_engine.errors import EngineError
 
 SCHEMA = 1
@@ -107,6 +108,14 @@ class Prepared:
         """The folder of the tokenizer that was trained on the data; None when it is the model's own."""
         path = self.folder / TOKENIZER
         return path if path.is_dir() else None
+
+
+def padding(lengths: Numbers, packs: Ragged | None, micro_batch: int) -> dict[str, float | None]:
+    """The share of padding in batches of so many rows that is to be expected: a sample a row, and a pack a row."""
+    without, within = packing.padding(lengths, micro_batch), None
+    if packs is not None:
+        within = packing.padding(np.add.reduceat(lengths[packs.flat], packs.ends - packs.lengths()), micro_batch)
+    return {"without": without, "with": within}
 
 
 def load(folder: str | Path) -> Prepared:

@@ -21,8 +21,8 @@ from llmctl_engine.deepspeed_file import keep_on_nodes, load_deepspeed
 from llmctl_engine.devices import DEVICES
 from llmctl_engine.errors import EngineError, Stopped
 from llmctl_engine.parts import RECORDED, all_differences
-from llmctl_engine.prepare import Progress, for_run, padding
-from llmctl_engine.prepared import ABOUT, Prepared, attach
+from llmctl_engine.prepare import Progress, for_run
+from llmctl_engine.prepared import ABOUT, Prepared, attach, padding
 from llmctl_engine.records import Records
 from llmctl_engine.stop import StopRequest
 from llmctl_engine.tokenizer import Tokenizer, load_tokenizer

@@ -9,12 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-import numpy as np
 from llmctl_engine.config import to_json
 from llmctl_engine.errors import EngineError
-from llmctl_engine.packing import padding
 from llmctl_engine.parts import key_of, parts_of
-from llmctl_engine.prepared import attach
+from llmctl_engine.prepared import attach, padding
 
 from llmctl.errors import LlmctlError, UsageError
 from llmctl.recipe.load import LoadedRecipe, as_words, load_recipe
@@ -142,12 +140,7 @@ def _in_batches(prepared: Prepared, micro_batch: int) -> Prepared:
         whole = attach(prepared.folder)
     except EngineError as error:
         raise UsageError(str(error)) from None
-    lengths, packs = whole.ids.lengths(), whole.packs
-    within = None if packs is None else np.add.reduceat(lengths[packs.flat], packs.ends - packs.lengths())
-    shares = {
-        "without": padding(lengths, micro_batch),
-        "with": None if within is None else padding(within, micro_batch),
-    }
+    shares = padding(whole.ids.lengths(), whole.packs, micro_batch)
     return replace(prepared, told={**prepared.told, "padding": shares})
 
 

@@ -18,14 +18,6 @@ pytestmark = pytest.mark.engine
 torch = pytest.importorskip("torch", reason="needs torch")
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Baichuan2-13B folder."""
-    folder = tmp_path_factory.mktemp("whole") / "baichuan"
-    small("baichuan2-13b").save_pretrained(folder)
-    return folder
-
-
 @pytest.fixture
 def folder(whole: Path, tmp_path: Path) -> Path:
     """A copy of it to break."""

@@ -19,14 +19,6 @@ pytestmark = pytest.mark.engine
 torch = pytest.importorskip("torch", reason="needs torch")
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Baichuan2-13B folder."""
-    folder = tmp_path_factory.mktemp("whole") / "baichuan"
-    small("baichuan2-13b").save_pretrained(folder)
-    return folder
-
-
 @pytest.mark.parametrize("pickled", [False, True])
 @pytest.mark.parametrize("name", CONFIGS)
 def test_shards_give_the_model_back(name: str, pickled: bool, tmp_path: Path) -> None:
