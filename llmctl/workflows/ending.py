@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict
+from typing import Any
 
 from llmctl.launch.collect import collect
 from llmctl.launch.failures import Failure
@@ -48,8 +50,21 @@ def conclude(live: Live, ending: Ending, watcher: Watcher, *, heard: bool = Fals
         total_steps=ending.progress.total_steps or manifest.get("total_steps"),
         **({"trained_on": tokens} if tokens else {}),
     )
-    if not heard:
+    if not heard and _first_to_tell(live.folder):
         notify(live.folder, "ended", watcher)
+
+
+def _first_to_tell(folder: RunFolder) -> bool:
+    """Whether `launch.notify` has not heard of this end. A keeper that begins just when the run is cancelled finds the
+    end told."""
+    before: list[float | None] = []
+
+    def change(old: dict[str, Any]) -> dict[str, Any]:
+        before.append(old.get("notified"))
+        return {"notified": before[0] or time.time()}
+
+    folder.change_manifest(change)
+    return before[0] is None
 
 
 def noted_ending(folder: RunFolder) -> Ending | None:

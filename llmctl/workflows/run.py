@@ -203,7 +203,7 @@ def _start(live: Live, request: RunRequest, planned: Draft, checked: CheckResult
     if before:
         manifest["created"] = before["created"]
     attempts = read_attempts(before)
-    note_state(folder, State.STAGING, **manifest, cancel_asked=None)
+    note_state(folder, State.STAGING, **manifest, cancel_asked=None, notified=None)
     write_down(folder, planned, checked)
     if request.resume is not None:
         # What a lost supervisor or a first node left behind must not write beside the new processes.

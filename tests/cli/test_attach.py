@@ -16,7 +16,8 @@ from llmctl.cli.watching import PlainWatcher
 from llmctl.errors import Interrupted
 from llmctl.run.acting import actor
 from llmctl.run.folder import RunFolder
-from llmctl.workflows.live import Live
+from llmctl.workflows.keeping import keep
+from llmctl.workflows.live import Live, opened
 from llmctl.workflows.run import RunRequest, begin
 from llmctl.workflows.starting import bring_up
 from tests.cli.conftest import MakeJob
@@ -186,6 +187,24 @@ def test_a_cancelled_run_notifies_once_and_its_last_step_is_noted(kept: bool, lo
     state, step = told.split()
     assert (state, int(step) >= 5) == ("CANCELLED", True)
     assert json.loads((job.run / "manifest.json").read_text())["last_step"] == int(step)
+
+
+def test_a_keeper_that_begins_just_when_a_run_is_cancelled_notifies_of_nothing(
+    local_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = local_job()
+    heard = job.folder / "heard"
+    recipe = json.loads(job.recipe.read_text())
+    recipe["launch"]["notify"] = f"echo told >> {heard}"
+    job.recipe.write_text(json.dumps(recipe))
+    job.tell("run", job.recipe, "--detach")
+    os.kill(keeper(job), signal.SIGKILL)
+    until("a step", lambda: job.step >= 1)
+    monkeypatch.setenv("LLMCTL_HOME", job.env["LLMCTL_HOME"])
+    with opened(RunFolder(job.run)) as (live, _):
+        job.tell("cancel", job.run)
+        assert keep(live, PlainWatcher()).state == "CANCELLED"
+    assert heard.read_text() == "told\n"
 
 
 def test_a_run_that_is_cancelled_while_it_starts_does_not_start(
