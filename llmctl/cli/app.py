@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import signal
 import sys
 
@@ -72,5 +73,5 @@ def main() -> None:
         code = int(ExitCode.INTERRUPTED)
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as under nohup
         # What still runs in threads is waited for; whoever does not want to wait shall not see a traceback.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, lambda _signum, _frame: os._exit(code))
     sys.exit(code)

@@ -15,9 +15,14 @@ def console(*, stderr: bool = False) -> Console:
     """A console on standard output or error; in a pipe without colour and without a right margin."""
     from rich.console import Console
 
+    class Told(Console):
+        def on_broken_pipe(self) -> None:
+            """Left to `run_guarded`; rich itself would end the process with exit code 1."""
+            raise BrokenPipeError
+
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else 200
-    return Console(stderr=stderr, highlight=False, width=width, soft_wrap=not stream.isatty())
+    return Told(stderr=stderr, highlight=False, width=width, soft_wrap=not stream.isatty())
 
 
 def made_table(headings: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None) -> Table:

@@ -4,6 +4,7 @@ it runs, the first one leaves it and a second one ends it. Never a traceback, ne
 from __future__ import annotations
 
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from llmctl.cli.ending import tell_ending, tell_follow_up
-from llmctl.cli.watching import mute
+from llmctl.cli.pipes import mute
 
 if TYPE_CHECKING:
     from llmctl.cli.watching import PlainWatcher
@@ -63,7 +64,7 @@ def watch(folder: RunFolder, watcher: PlainWatcher, follow: Callable[[], Ending]
     except KeyboardInterrupt:
         _second_chance(folder, watcher)
     except BrokenPipeError:
-        mute()
+        mute(sys.stdout)
         _say("nobody reads the output any more")
         tell_follow_up(folder, err=True)
     else:

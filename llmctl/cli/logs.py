@@ -28,16 +28,12 @@ def logs(
     runs: Path | None = typer.Option(None, help="Where runs lie, besides those of the index."),
 ) -> None:
     """Print a run's logs, each line with its node and rank."""
-    from llmctl.cli.watching import mute
     from llmctl.workflows.logs import LogFilter
     from llmctl.workflows.logs import logs as read
 
     wanted = LogFilter(node=node, rank=rank, pattern=grep)
     try:
         errors = read(run, runs=runs, wanted=wanted, follow=follow, reader=Printer())
-    except BrokenPipeError:  # as under `head`
-        mute()
-        return
     except KeyboardInterrupt:
         return
     for error in errors.values():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
+
+from llmctl.cli.pipes import mute
 
 if TYPE_CHECKING:
     from llmctl.checks.facts import Finding
@@ -34,13 +35,6 @@ def progress_line(progress: Progress) -> str:
         f"step {progress.step}/{progress.total_steps}  loss {loss}  {speed} tokens/s  "
         f"{clock(progress.seconds_left)} left"
     )
-
-
-def mute() -> None:
-    """Send standard output nowhere, so that nothing complains about a closed pipe any more."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
 
 
 class PlainWatcher:
@@ -90,7 +84,7 @@ class PlainWatcher:
             yield
         except BrokenPipeError:
             self.unread = True
-            mute()
+            mute(sys.stdout)
 
 
 class TerminalWatcher(PlainWatcher):

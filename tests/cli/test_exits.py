@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -70,6 +73,58 @@ def test_a_defect_leaves_its_traceback_in_a_file(capsys: pytest.CaptureFixture[s
     assert str(crash) in err
     assert "Traceback" not in err
     assert "ZeroDivisionError: oops" in crash.read_text()
+
+
+def test_ctrl_c_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_guarded(app_that_raises(KeyboardInterrupt())) == 130
+    assert capsys.readouterr().err == "llmctl: interrupted\n"
+
+
+IMPATIENT = """
+import os, signal, threading
+from llmctl.cli import app, exits
+
+def again():
+    threading.main_thread().join()  # it has ended but for what still runs in threads
+    os.kill(os.getpid(), signal.SIGINT)
+    threading.Event().wait()
+
+def once(app):
+    threading.Thread(target=again).start()
+    return 130
+
+exits.run_guarded = once
+app.main()
+"""
+
+
+def test_a_second_ctrl_c_changes_nothing_of_the_exit_code() -> None:
+    done = subprocess.run([sys.executable, "-c", IMPATIENT], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (130, "")
+
+
+@pytest.mark.parametrize(("words", "both"), [("recipes list", False), ("recipes schema", True)])
+def test_output_that_nobody_reads_is_no_failure(words: str, both: bool) -> None:
+    """Of a table, which rich prints; of lines, with standard error in the same pipe."""
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "llmctl", *words.split()],
+            stdout=write,
+            stderr=subprocess.STDOUT if both else subprocess.PIPE,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    finally:
+        os.close(write)
+    assert (done.returncode, done.stderr or "") == (0, "")
+
+
+def test_another_pipe_that_breaks_is_a_defect(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run_guarded(app_that_raises(BrokenPipeError())) == 1
+    assert "a defect of llmctl (BrokenPipeError)" in capfd.readouterr().err
 
 
 def test_an_unknown_command_is_bad_usage(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
