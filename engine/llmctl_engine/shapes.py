@@ -165,6 +165,8 @@ def _told(messages: list[Any], tags: Mapping[str, str]) -> Told | str:
         role = roles.get(said_by) if isinstance(said_by, str) else None
         if role is None:
             return f"an unknown role {str(said_by)[:40]!r}"
+        if role in _SAYING and (unread := _unread(message)):
+            return f"{unread}, which would be lost"
         content = _content(message.get(tags["content_tag"]))
         if role in _SAYING and message.get("tool_calls"):
             if message.get(tags["content_tag"]) is not None and (content is None or content.strip()):
@@ -179,6 +181,14 @@ def _told(messages: list[Any], tags: Mapping[str, str]) -> Told | str:
             content = f"{told.pop()[1]}\n</tool_response>\n<tool_response>\n{content}"
         told.append((role, content))
     return told
+
+
+_UNREAD = ("reasoning_content", "reasoning", "thinking", "function_call")
+"""What other programs keep beside the text of an answer."""
+
+
+def _unread(message: Mapping[str, Any]) -> str | None:
+    return next((key for key in _UNREAD if message.get(key) and str(message[key]).strip()), None)
 
 
 def _content(found: Any) -> str | None:

@@ -92,9 +92,9 @@ def test_openai(tmp_path: Path) -> None:
     assert json.loads(sample.tools) == row["tools"]
 
 
-def _calling(calls: Any, content: Any = None) -> dict[str, Any]:
+def _calling(calls: Any, content: Any = None, **beside: Any) -> dict[str, Any]:
     asked = {"role": "user", "content": "Q"}
-    return {"messages": [asked, {"role": "assistant", "content": content, "tool_calls": calls}]}
+    return {"messages": [asked, {"role": "assistant", "content": content, "tool_calls": calls, **beside}]}
 
 
 GOOD_CALL = {"type": "function", "function": {"name": "f", "arguments": "{}"}}
@@ -110,6 +110,20 @@ def test_text_beside_calls_is_not_dropped_unsaid(tmp_path: Path, content: Any) -
 def test_no_text_beside_calls_is_as_it_should_be(tmp_path: Path, content: Any) -> None:
     (turn,) = one(tmp_path, _calling([GOOD_CALL], content), info={"formatting": "openai"}).turns
     assert turn == Turn("Q", '[{"name": "f", "arguments": {}}]', calls=True)
+
+
+@pytest.mark.parametrize("key", ["reasoning_content", "reasoning", "thinking", "function_call"])
+def test_what_stands_beside_an_answer_is_not_dropped_unsaid(tmp_path: Path, key: str) -> None:
+    info, reason = {"formatting": "openai"}, f"{key}, which would be lost"
+    asked, answer = {"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}
+    for beside in ("I think.", {"name": "f", "arguments": "{}"}):
+        assert wrong(tmp_path, {"messages": [asked, {**answer, key: beside}]}, info=info) == reason
+        assert wrong(tmp_path, _calling([GOOD_CALL], None, **{key: beside}), info=info) == reason
+    pair = {"messages": [asked], "chosen": answer, "rejected": {**answer, "content": "B", key: "I think."}}
+    assert wrong(tmp_path, pair, stage="dpo", info={**info, "ranking": True}) == reason
+    for nothing in (None, "", "\n", {}):
+        row = {"messages": [asked, {**answer, key: nothing}]}
+        assert one(tmp_path, row, info=info).turns == (Turn("Q", "A"),)
 
 
 @pytest.mark.parametrize(
