@@ -93,12 +93,13 @@ class Unanswered(NodeError):
 class ManyNodeErrors(NodeError):
     """Several nodes fail, each in its own way."""
 
-    def __init__(self, errors: list[LlmctlError], *, what: str) -> None:
-        super().__init__(what)
+    def __init__(self, errors: list[LlmctlError], *, what: str, hint: str = "") -> None:
+        super().__init__(what, hint=hint)
         self.errors = errors
 
     def __str__(self) -> str:
-        return "\n".join([self.what, *("  " + line for error in self.errors for line in str(error).splitlines())])
+        lines = [self.what, *("  " + line for error in self.errors for line in str(error).splitlines())]
+        return "\n".join([*lines, f"  next: {self.hint}"] if self.hint else lines)
 
 
 class HostKeyError(NodeError):

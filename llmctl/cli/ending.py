@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import typer
 
 if TYPE_CHECKING:
+    from llmctl.remote.fanout import Outcome
     from llmctl.run.folder import RunFolder
     from llmctl.workflows.watching import Ending
 
@@ -45,6 +47,21 @@ def tell_ending(folder: RunFolder, ending: Ending) -> None:
 
 def _look_at(lost: tuple[str, ...], run_id: str) -> str:
     return f"check {' '.join(lost)}" if lost else f"status {run_id}"
+
+
+def assert_ended(folder: RunFolder, outcomes: Sequence[Outcome[str, int]]) -> None:
+    """Raise ManyNodeErrors when a run that is cancelled may still run on some of its nodes."""
+    from llmctl.checks.folding import fold
+    from llmctl.errors import ManyNodeErrors
+
+    failed = {outcome.item: outcome.error for outcome in outcomes if outcome.error}
+    if failed:
+        alike = {str(error): error for error in failed.values()}  # as of a machine that leads to all of them
+        raise ManyNodeErrors(
+            list(alike.values()),
+            what=f"{folder.run_id} may still run on {fold(list(failed))}",
+            hint=f"when that is mended, once more: llmctl cancel {folder.run_id}",
+        )
 
 
 def tell_follow_up(folder: RunFolder, *, err: bool = False) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from llmctl.cli.ending import tell_ending, tell_follow_up
+from llmctl.cli.ending import assert_ended, tell_ending, tell_follow_up
 from llmctl.cli.pipes import mute
 
 if TYPE_CHECKING:
@@ -87,14 +87,12 @@ def _second_chance(folder: RunFolder, watcher: PlainWatcher) -> None:
 
 
 def _end(folder: RunFolder, watcher: PlainWatcher) -> None:
-    from llmctl.errors import Interrupted, ManyNodeErrors
+    from llmctl.errors import Interrupted
     from llmctl.workflows.lifecycle import cancel
 
     typer.echo("\nending it on all nodes")
     _, outcomes = cancel(str(folder.root), runs=None, watcher=watcher)
-    errors = [outcome.error for outcome in outcomes if outcome.error]
-    if errors:
-        raise ManyNodeErrors(errors, what="not all nodes could be told to end it") from None
+    assert_ended(folder, outcomes)
     raise Interrupted(f"{folder.run_id} was cancelled", hint=f"llmctl run --resume {folder.run_id}") from None
 
 

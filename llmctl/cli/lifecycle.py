@@ -57,6 +57,7 @@ def cancel(
     run: str = typer.Argument(help="A run id, its beginning, or a run folder."), runs: Path | None = RUNS
 ) -> None:
     """End a run on all its nodes, and nothing else there."""
+    from llmctl.cli.ending import assert_ended
     from llmctl.cli.watching import PlainWatcher
     from llmctl.errors import Interrupted
     from llmctl.workflows.lifecycle import cancel as end
@@ -67,10 +68,9 @@ def cancel(
         why = "nodes that were told already end it all the same; once more does not wait for their answer"
         raise Interrupted("nobody looks whether it ends everywhere", why=why, hint=f"llmctl cancel {run}") from None
     for outcome in outcomes:
-        told = f"{outcome.value} processes ended" if outcome.error is None else str(outcome.error)
-        typer.echo(f"{outcome.item}: {told}", err=outcome.error is not None)
-    if any(outcome.error for outcome in outcomes):
-        raise typer.Exit(5)
+        if outcome.error is None:
+            typer.echo(f"{outcome.item}: {outcome.value} processes ended")
+    assert_ended(folder, outcomes)
     if folder.read_manifest()["state"] == "SUCCEEDED":
         typer.echo(f"ended what {folder.run_id} had left on nodes that it lost; it has SUCCEEDED")
         return

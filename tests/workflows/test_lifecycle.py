@@ -57,7 +57,7 @@ def test_the_end_of_a_run_that_nobody_acts_for_is_noted_with_the_nodes_that_are_
         assert status(str(folder.root), runs=None, watcher=Notes()).state is State.RUNNING
     assert (stray.poll(), folder.read_manifest()["state"]) == (None, "RUNNING")
     assert status(str(folder.root), runs=None, watcher=Notes()).state is State.LOST
-    assert stray.wait(20) == -signal.SIGTERM
+    assert stray.wait(60) == -signal.SIGTERM
     ending = noted_ending(folder)
     assert ending is not None
     assert ending.lost == ("here",)
@@ -79,3 +79,23 @@ def test_what_a_run_that_succeeded_had_left_is_ended_and_nothing_is_said_of_cont
     assert told[0] == "node2: 2 processes ended"
     assert "has SUCCEEDED" in told[1]
     assert "--resume" not in told[1]
+
+
+def test_a_node_that_is_away_is_named_once_with_what_to_type_when_it_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = RunFolder(tmp_path / "r-20261121-093000-kqzt")
+    folder.update_manifest(state=State.SUCCEEDED, leftover=[{"name": "node1"}])
+    away = [NodeError("does not answer", where=node, hint=f"llmctl check {node}") for node in ("node2", "node3")]
+    outcomes = [Outcome("node1", value=2), *(Outcome(error.where, error=error) for error in away)]
+    monkeypatch.setattr("llmctl.workflows.lifecycle.end_leftover", lambda _folder: outcomes)
+    with pytest.raises(NodeError) as raised:
+        cancel(str(folder.root), None)
+    assert capsys.readouterr().out == "node1: 2 processes ended\n"
+    lines = [
+        f"{folder.run_id} may still run on node[2-3]",
+        *(f"  {line}" for line in "\n".join(map(str, away)).split("\n")),
+    ]
+    assert str(raised.value).splitlines() == [
+        *lines, f"  next: when that is mended, once more: llmctl cancel {folder.run_id}"
+    ]  # fmt: skip
