@@ -20,7 +20,7 @@ def attach(
     from llmctl.workflows.attach import attach as follow
 
     folder = find_run(run, runs_folder(runs))
-    watcher = make_watcher()
+    watcher = make_watcher("asking the nodes")
     watch(folder, watcher, lambda: follow(folder, watcher))
 
 

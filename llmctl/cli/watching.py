@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 EVERY = 10.0
 """Seconds between two progress lines in a pipe."""
+WAITING = "waiting for the first step"
 
 
 def clock(seconds: float | None) -> str:
@@ -58,7 +59,7 @@ class PlainWatcher:
 
     def progress(self, progress: Progress) -> None:
         """Print where the run stands, not too often."""
-        if progress.ended or time.monotonic() - self._told >= EVERY:
+        if progress.ended or (progress.total_steps and time.monotonic() - self._told >= EVERY):
             self._told = time.monotonic()
             print(progress_line(progress), flush=True)  # noqa: T201
 
@@ -88,9 +89,9 @@ class PlainWatcher:
 
 
 class TerminalWatcher(PlainWatcher):
-    """As in a pipe, with a bar below the lines."""
+    """As in a pipe, with a bar below the lines; it says `first` until it is known where the run stands."""
 
-    def __init__(self) -> None:
+    def __init__(self, first: str) -> None:
         super().__init__()
         from rich.progress import BarColumn, TextColumn
         from rich.progress import Progress as Bar
@@ -101,7 +102,7 @@ class TerminalWatcher(PlainWatcher):
         self._bar = Bar(
             BarColumn(bar_width=30), TextColumn("{task.description}"), console=self._console, transient=True
         )
-        self._task = self._bar.add_task("waiting for the first step", total=None)
+        self._task = self._bar.add_task(first, total=None)
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -123,7 +124,7 @@ class TerminalWatcher(PlainWatcher):
             self._task,
             total=progress.total_steps or None,
             completed=progress.step,
-            description=progress_line(progress),
+            description=progress_line(progress) if progress.step else WAITING,
         )
 
     def note(self, text: str) -> None:
@@ -137,6 +138,6 @@ class TerminalWatcher(PlainWatcher):
         self._console.print(text, markup=False)
 
 
-def make_watcher() -> PlainWatcher:
-    """The watcher that fits standard output."""
-    return TerminalWatcher() if sys.stdout.isatty() else PlainWatcher()
+def make_watcher(first: str = WAITING) -> PlainWatcher:
+    """The watcher that fits standard output; a bar says `first` until it is known where the run stands."""
+    return TerminalWatcher(first) if sys.stdout.isatty() else PlainWatcher()

@@ -110,7 +110,7 @@ def _show(recent: Sequence[NodeReport], live: Live, watcher: Watcher) -> None:
     progress = progress_of(live, recent)
     if progress.step:
         watcher.note(f"step {progress.step} of {progress.total_steps} so far")
-        watcher.progress(progress)
+    watcher.progress(progress)
 
 
 def _await_start(folder: RunFolder, watcher: Watcher) -> None:

@@ -15,6 +15,7 @@ from rich.console import Console
 from llmctl.cli.changes import changes
 from llmctl.cli.dashboard import dashboard, sparkline
 from llmctl.cli.run_table import age, devices, row, size
+from llmctl.cli.watching import WAITING, TerminalWatcher
 from llmctl.errors import NodeError
 from llmctl.run.folder import RunFolder
 from llmctl.run.records import Progress
@@ -143,3 +144,23 @@ def test_in_a_pipe_only_what_changed_is_told() -> None:
     assert changes(before, before, NOW) == []
     assert changes(before, replace(before, errors={}), NOW) == ["node2: RUNNING"]
     assert len(changes(before, made(attempts=2), NOW)) == 1
+
+
+def test_a_bar_waits_for_the_first_step_only_where_it_is_known_that_there_is_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def shown() -> str:
+        out.seek(0)
+        out.truncate()
+        with watcher:
+            return out.getvalue()
+
+    out = io.StringIO()
+    monkeypatch.setattr("llmctl.cli.console.console", lambda: Console(file=out, width=100, force_terminal=True))
+    watcher = TerminalWatcher("asking the nodes")
+    assert "asking the nodes" in shown()
+    assert WAITING not in shown()
+    watcher.progress(progress(0))
+    assert WAITING in shown()
+    watcher.progress(progress(3))
+    assert "step 3/3100" in shown()
