@@ -145,9 +145,10 @@ def _mask_named(pattern: re.Pattern[str], text: str) -> tuple[str, int]:
     while (match := pattern.search(text, at)) is not None:
         value = match["value"]
         number = re.fullmatch(r"-?[0-9]{1,12}(?:\.[0-9]+)?[,}\]]*", value.strip())
-        counted = number is not None and match["name"].lower().endswith("token")
+        harmless = number is not None or _SPECIAL_TOKEN.fullmatch(value.strip())
+        of_text = harmless and match["name"].lower().endswith("token")
         done_before = MASK in value or text.startswith(MASK, match.start("value"))
-        if counted or done_before or not is_secret_name(match["name"]):
+        if of_text or done_before or not is_secret_name(match["name"]):
             at = match.start("value")
             continue
         opening = re.match(r"\\*['\"]", value)
@@ -181,6 +182,8 @@ _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
         rf"\1{MASK}",
     ),
 )
+_SPECIAL_TOKEN = re.compile(r"""(['"]?)(?:<([|｜])[A-Za-z_▁]{1,32}\2>|</?[a-z_]{1,11}>)\1[,}\]]*""")
+"""`<|im_end|>`, `</s>`: marks that a tokenizer knows. What opens an account has digits, or is longer."""
 _QUOTED = r"\\+\"(?:(?!\\+\").)*\\+\"|\\+'(?:(?!\\+').)*\\+'|\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'"
 _VALUE = rf"(?P<value>(?:{_QUOTED}|\\.|[^\s'\"\\,;&)}}\]])+)"
 _NAME = r"(?<![\w.-])-{0,2}(?P<name>[A-Za-z_][\w.-]*+)"

@@ -92,6 +92,7 @@ def test_secrets_are_found_by_their_looks(token: str) -> None:
     [
         '{"step": 3, "loss": 0.5, "tokens": 4096, "tokens_per_second": 81.5}',
         '"pad_token": "</s>", "eos_token_id": 2, "token": 17',
+        '"end_in_the_text": {"token": "<|im_end|>", "rows": 2}, "e": {"token": "</s>"}, token: <｜end▁of▁sentence｜>',
         "git@host.example:me/x.git and ssh host:22",
         "http://10.0.0.1:8080/a?b=c",
         "--lr 1e-5 --tokens 5 -p 22",
@@ -137,6 +138,17 @@ def test_a_secret_of_several_lines_is_found_line_by_line() -> None:
     redactor = Redactor(["first line of it\nsecond line of it"])
     cleaned = redactor.text("a second line of it b\nfirst line of it\n").text
     assert cleaned == f"a {MASK} b\n{MASK}\n"
+
+
+@pytest.mark.parametrize("value", ["<|abc123def456|>", "<|secret|>x", "<s>rest", "<abcdefghijklmnop>", "<|two words|>"])
+@pytest.mark.parametrize("form", ['{{"token": "{}"}}', "HF_TOKEN={}", "token: {}\n"])
+def test_what_only_looks_a_little_like_a_mark_of_a_tokenizer_is_masked(value: str, form: str) -> None:
+    assert value not in redact(form.format(value))
+
+
+def test_a_mark_of_a_tokenizer_is_masked_where_it_is_named_a_password_or_known_as_a_secret() -> None:
+    assert redact('{"password": "<|im_end|>"}') == f'{{"password": "{MASK}"}}'
+    assert Redactor(["<|im_end|>"]).text('{"token": "<|im_end|>"}').text == f'{{"token": "{MASK}"}}'
 
 
 def test_short_values_are_masked_only_where_they_are_named() -> None:
