@@ -16,8 +16,8 @@ def complaints(summary: Mapping[str, Any]) -> list[str]:
         lines.append(f"skipped: {complaint(BrokenRow(**broken) for broken in summary['broken_rows'])}")
     if cut["rows"]:
         lines.append(f"cut to cutoff_len: {_told(cut)}, {cut['tokens']} tokens lost")
-    if without:
-        lines.append(f"left out, because nothing of them carries a label: {Counted.of(without).told()}")
+    if without["rows"]:
+        lines.append(f"left out, because nothing of them carries a label: {_told(without)}")
     if ended["rows"]:
         lines.append(f"answers hold {ended['token']} already, which the template writes too: {_told(ended)}")
     for name, left in summary["placeholders_left"].items():

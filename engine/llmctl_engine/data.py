@@ -99,7 +99,7 @@ class Tally:
     label_tokens: int = 0
     longest: int = 0
     dropped: int = 0
-    without: list[str] = field(default_factory=list)
+    without: Counted = field(default_factory=Counted)
 
     def see(self, built: Chunk) -> Chunk:
         """Count what became of the rows of a chunk, and give it on."""
@@ -125,7 +125,8 @@ class Tally:
         self.label_tokens += int(carries.sum() - carries[starts].sum())
         self.longest = max(self.longest, int(laid.lengths.max(initial=0)))
         self.dropped += laid.dropped
-        self.without += laid.without
+        for place in laid.without:
+            self.without.add(place)
 
     def summary(self, eos: str) -> dict[str, Any]:
         """What is written to `data_summary.json`; `eos` is the end token."""
@@ -135,7 +136,7 @@ class Tally:
             "placeholders_left": {name: vars(left) for name, left in sorted(self.left.items())},
             "end_in_the_text": {"token": eos, **vars(self.ended)},
             "examples": self.examples,
-            "without_labels": self.without,
+            "without_labels": vars(self.without),
             "cut_to_cutoff_len": {**vars(self.cut), "tokens": self.cut_tokens},
             "tokens": self.tokens,
             "label_tokens": self.label_tokens,

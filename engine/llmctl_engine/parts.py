@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from llmctl_engine.config import EngineConfig, ModelConfig
+from llmctl_engine.digests import file_sha256
 from llmctl_engine.errors import EngineError
 from llmctl_engine.own_template import OWN_TEMPLATE
 from llmctl_engine.rows import Fetch
 from llmctl_engine.sources import Source, sources
 from llmctl_engine.templates import OWN, TEMPLATES
 
-RECORDED = ("key", "examples", "tokens", "label_tokens", "packing", "packs", "files")
-"""What the record of a run keeps of prepared.json: which bytes it trained on."""
 VERSION = 1
 """Goes up when the same parts come to give other bytes."""
 TOKENIZER_FILES = (
@@ -98,7 +97,7 @@ def tokenizer_parts(model: ModelConfig) -> dict[str, Any]:
     if not folder.is_dir():
         raise EngineError(f"no such model folder: {folder}", hint="see model.path")
     patterns = (*TOKENIZER_FILES, "*.py") if model.trust_remote_code else TOKENIZER_FILES
-    return {name: _file_sha256(folder / name) for name in _names(folder, patterns)} | _chosen(folder / "config.json")
+    return {name: file_sha256(folder / name) for name in _names(folder, patterns)} | _chosen(folder / "config.json")
 
 
 def _names(folder: Path, patterns: tuple[str, ...]) -> list[str]:
@@ -124,7 +123,7 @@ def _source(source: Source, limit: int | None, fetch: Fetch | None) -> dict[str,
         "forms": [path.suffix for path in source.files],
     }
     if source.hub is None:
-        return read_as | {"sha256": [_file_sha256(path) for path in source.files]}
+        return read_as | {"sha256": [file_sha256(path) for path in source.files]}
     if fetch is None:
         raise ValueError(f"dataset {source.name}: lies on the hub only, as {source.hub}")
     whole = hashlib.sha256()
@@ -135,8 +134,3 @@ def _source(source: Source, limit: int | None, fetch: Fetch | None) -> dict[str,
 
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def _file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

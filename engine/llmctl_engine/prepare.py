@@ -17,6 +17,7 @@ import numpy as np
 
 from llmctl_engine import config as engine_config
 from llmctl_engine import data, hub, labels, packing, pool, prepared
+from llmctl_engine.about import ABOUT
 from llmctl_engine.building import Builder, Chunk
 from llmctl_engine.config import EngineConfig
 from llmctl_engine.errors import EngineError
@@ -39,7 +40,7 @@ def prepare(config: EngineConfig, cache: Path, *, workers: int, progress: Progre
     Raises EngineError for data, a template or a tokenizer of which nothing can be made; then nothing is left."""
     parts = parts_of(config, hub.load)
     folder = cache / key_of(parts)[:16]
-    if (folder / prepared.ABOUT).is_file():
+    if (folder / ABOUT).is_file():
         with suppress(EngineError):  # one that is not whole is made anew, in its place
             return prepared.load(folder)
     found = data.sources_of(config)

@@ -9,7 +9,7 @@
     pack_ends.npy   int64, where each pack ends in it
     tokenizer/      only when the tokenizer was trained on the run's own data (`model.init`)
 
-prepared.json holds `schema` (1), `key` (sha256 of what it was made from), `made_from` (the parts of the key),
+prepared.json holds `schema` (2), `key` (sha256 of what it was made from), `made_from` (the parts of the key),
 `examples`, `tokens`, `label_tokens`, `longest` (tokens of the longest example), `packing`, `packs` (their number, null
 when not packed), `padding` (share of padding tokens in batches of `micro_batch`: `without` packing, `with` it or null),
 `lengths` (histogram: bucket n counts the examples of n x `width` up to below (n + 1) x `width` tokens), `summary` (what
@@ -18,7 +18,6 @@ was skipped, cut and told, as in data_summary.json) and `files` (sha256 of every
 from __future__ import annotations
 
 import glob
-import hashlib
 import json
 import os
 import shutil
@@ -33,10 +32,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmctl_engine import packing
+from llmctl_engine.about import ABOUT, SCHEMA
+from llmctl_engine.digests import file_sha256, files_sha256
 from llmctl_engine.errors import EngineError
 
-SCHEMA = 1
-ABOUT = "prepared.json"
 TOKENIZER = "tokenizer"
 Numbers = NDArray[Any]
 
@@ -101,7 +100,7 @@ class Prepared:
     @property
     def digest(self) -> str:
         """sha256 over the names and digests of all files: the bytes trained on."""
-        return hashlib.sha256(json.dumps(self.about["files"], sort_keys=True).encode()).hexdigest()
+        return files_sha256(self.about["files"])
 
     @property
     def tokenizer(self) -> Path | None:
@@ -126,7 +125,7 @@ def load(folder: str | Path) -> Prepared:
     for name, digest in about["files"].items():
         if not (folder / name).is_file():
             raise EngineError(f"{folder} is no whole prepared folder: {name} is missing", hint=_AGAIN)
-        if _sha256(folder / name) != digest:
+        if file_sha256(folder / name) != digest:
             raise EngineError(f"{folder} was changed after it was prepared: {name} has other bytes", hint=_AGAIN)
     return _mapped(folder, about)
 
@@ -244,7 +243,7 @@ class Writer:
         whole = {
             "schema": SCHEMA,
             **about,
-            "files": {path.relative_to(self.folder).as_posix(): _sha256(path) for path in files},
+            "files": {path.relative_to(self.folder).as_posix(): file_sha256(path) for path in files},
         }
         (self.folder / ABOUT).write_text(json.dumps(whole, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -301,8 +300,3 @@ def _is_whole(folder: Path) -> bool:
     except EngineError:
         return False
     return True
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -40,14 +40,6 @@ class Counted:
         if self.rows <= SHOWN:
             self.first.append(place)
 
-    @classmethod
-    def of(cls, places: Iterable[str]) -> Counted:
-        """All these places."""
-        counted = cls()
-        for place in places:
-            counted.add(place)
-        return counted
-
     def told(self) -> str:
         """As in `7 rows (d row 2, d row 8, ...)`."""
         more = ", ..." if self.rows > len(self.first) else ""

@@ -15,19 +15,19 @@ from pathlib import Path
 from typing import Any
 
 from llmctl_engine import checkpoint, group, once, outcome, packing, ranklog
+from llmctl_engine.about import ABOUT, RECORDED, SUMMARY
 from llmctl_engine.complaints import complaints
 from llmctl_engine.config import EngineConfig
 from llmctl_engine.deepspeed_file import keep_on_nodes, load_deepspeed
 from llmctl_engine.devices import DEVICES
 from llmctl_engine.errors import EngineError, Stopped
-from llmctl_engine.parts import RECORDED, all_differences
+from llmctl_engine.parts import all_differences
 from llmctl_engine.prepare import Progress, for_run
-from llmctl_engine.prepared import ABOUT, Prepared, attach, padding
+from llmctl_engine.prepared import Prepared, attach, padding
 from llmctl_engine.records import Records
 from llmctl_engine.stop import StopRequest
 from llmctl_engine.tokenizer import Tokenizer, load_tokenizer
 
-SUMMARY = "data_summary.json"
 PROGRESS_EVERY = 10.0
 """Seconds between two lines of progress."""
 

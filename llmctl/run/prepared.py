@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -13,18 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmctl_engine.parts import RECORDED
+from llmctl_engine.about import ABOUT, RECORDED, SCHEMA, SUMMARY
+from llmctl_engine.digests import file_sha256, files_sha256
 
 from llmctl.resources import cache_dir
 from llmctl.run.folder import write_json
 from llmctl.run.trees import Tree, known_tree
 
-STATISTICS = "prepared.json"
-SUMMARY = "data_summary.json"
-"""In a run's output: what its engine tells of the data."""
 MADE = "made.json"
 """Beside the statistics: which recipe it was made from. Only the launcher reads it, and it does not go to the nodes."""
-SCHEMA = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +55,7 @@ class Prepared:
 
     def tree(self) -> Tree:
         """What travels, with the digest that it must have on a node. The large files are not read again for it."""
-        own = self.folder / STATISTICS
-        digests = {**self.files, STATISTICS: hashlib.sha256(own.read_bytes()).hexdigest()}
+        digests = {**self.files, ABOUT: file_sha256(self.folder / ABOUT)}
         return known_tree({name: self.folder / name for name in digests}, digests)
 
     def record(self) -> dict[str, Any]:
@@ -76,7 +71,7 @@ def prepared_dir() -> Path:
 def read_prepared(folder: Path) -> Prepared | None:
     """The prepared folder at `folder`; None where there is none, or one of another form, or files of it are missing."""
     try:
-        told = json.loads((folder / STATISTICS).read_text(encoding="utf-8"))
+        told = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
         whole = told["schema"] == SCHEMA and all((folder / name).is_file() for name in told["files"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -94,8 +89,7 @@ def trained_on(output: Path) -> dict[str, Any] | None:
 
 def digests_of_tokens(record: Mapping[str, Any]) -> dict[str, str]:
     """Of such a record: the key, and one digest over the digests of all files."""
-    whole = json.dumps(record["files"], sort_keys=True).encode()
-    return {"prepared": record["key"], "tokens": hashlib.sha256(whole).hexdigest()}
+    return {"prepared": record["key"], "tokens": files_sha256(record["files"])}
 
 
 def place_of(key: str) -> Path:

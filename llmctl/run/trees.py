@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from llmctl_engine.digests import file_sha256
+
 
 @dataclass(frozen=True)
 class Tree:
@@ -23,11 +25,7 @@ class Tree:
 
 def make_tree(files: Mapping[str, Path]) -> Tree:
     """A tree of files that are read for it."""
-    digests = {}
-    for name, path in files.items():
-        with path.open("rb") as file:
-            digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return known_tree(files, digests)
+    return known_tree(files, {name: file_sha256(path) for name, path in files.items()})
 
 
 def known_tree(files: Mapping[str, Path], digests: Mapping[str, str]) -> Tree:

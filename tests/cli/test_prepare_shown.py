@@ -24,12 +24,12 @@ SUMMARY: dict[str, Any] = {
     "broken_rows": [{"dataset": "en", "row": 3, "reason": "no output"}],
     "placeholders_left": {"name": {"rows": 1, "first": ["zh row 9"]}},
     "end_in_the_text": {"token": "</s>", "rows": 0, "first": []},
-    "without_labels": [],
+    "without_labels": {"rows": 0, "first": []},
     "cut_to_cutoff_len": {"rows": 7, "first": [f"zh row {n}" for n in (7, 31, 40, 41, 50)], "tokens": 480},
     "tokens_dropped_at_the_end": 0,
 }
 ABOUT: dict[str, Any] = {
-    "schema": 1,
+    "schema": 2,
     "key": "4f0c6e1a9b2d7788" * 4,
     "made_from": {},
     "examples": 1002,

@@ -67,7 +67,7 @@ def test_what_is_cut_and_left_out_is_told(tmp_path: Path, model: Path) -> None:
     assert (summary["rows"], summary["examples"], len(made)) == (4, 3, 3)
     assert summary["cut_to_cutoff_len"]["rows"] == 2
     assert summary["cut_to_cutoff_len"]["first"] == ["d row 2", "d row 4"]
-    assert summary["without_labels"] == ["d row 4"]
+    assert summary["without_labels"] == {"rows": 1, "first": ["d row 4"]}
     assert [line.split(":")[0] for line in told] == [
         "cut to cutoff_len",
         "left out, because nothing of them carries a label",
@@ -79,6 +79,19 @@ def test_what_is_cut_and_left_out_is_told(tmp_path: Path, model: Path) -> None:
     assert (shown["place"], shown["label_tokens"]) == ("d row 3", int((made.labels[2][1:] != -100).sum()))
     assert [carries for _, carries in shown["pieces"]] == [False, True]
     assert shown["pieces"][1][0].startswith("I am llm.")
+
+
+def test_of_many_samples_without_a_label_the_first_places_are_kept() -> None:
+    from llmctl_engine.building import chunk
+    from llmctl_engine.complaints import complaints
+    from llmctl_engine.data import Tally
+
+    tally = Tally()
+    for number in range(1, 8):
+        tally.add(chunk([([1, 2], [-100, -100], f"d row {number}")]))
+    summary = tally.summary("</s>")
+    assert summary["without_labels"] == {"rows": 7, "first": [f"d row {number}" for number in range(1, 6)]}
+    assert complaints(summary)[0].endswith("label: 7 rows (d row 1, d row 2, d row 3, d row 4, d row 5, ...)")
 
 
 def test_nothing_is_told_of_whole_rows(tmp_path: Path, model: Path) -> None:

@@ -52,7 +52,7 @@ def test_a_folder_is_read_as_it_was_written(tmp_path: Path) -> None:
         (lambda folder: (folder / "prepared.json").unlink(), "prepared.json is missing"),
         (lambda folder: (folder / "labels.npy").unlink(), "labels.npy is missing"),
         (lambda folder: os.truncate(folder / "ids.npy", 130), "ids.npy has other bytes"),
-        (lambda folder: (folder / "prepared.json").write_text('{"schema": 2}'), "has the form 2"),
+        (lambda folder: (folder / "prepared.json").write_text('{"schema": 1}'), "has the form 1"),
         (lambda folder: (folder / "prepared.json").write_text("{"), "cannot be read"),
     ],
 )
@@ -188,7 +188,7 @@ def test_a_damaged_folder_is_made_anew(tmp_path: Path) -> None:
 @pytest.mark.engine
 def test_what_a_continued_run_was_trained_on_is_compared(tmp_path: Path) -> None:
     from llmctl_engine import prepare
-    from llmctl_engine.parts import RECORDED
+    from llmctl_engine.about import RECORDED
     from llmctl_engine.train import trained_otherwise
 
     config, output = small_config(tmp_path), tmp_path / "output"

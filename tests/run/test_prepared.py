@@ -28,7 +28,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, content in contents.items():
         (made / name).write_bytes(content)
     told = {
-        "schema": 1,
+        "schema": 2,
         "key": KEY,
         "examples": 3,
         "tokens": 30,
@@ -60,7 +60,7 @@ def test_only_a_whole_folder_is_taken(folder: Path) -> None:
     assert prepared.read_prepared(folder.parent / "gone") is None
     (folder / "ids.npy").unlink()
     assert prepared.read_prepared(folder) is None
-    (folder / "prepared.json").write_text('{"schema": 2, "files": {}}')
+    (folder / "prepared.json").write_text('{"schema": 1, "files": {}}')
     assert prepared.read_prepared(folder) is None
     (folder / "prepared.json").write_text("{")
     assert prepared.read_prepared(folder) is None
