@@ -14,7 +14,7 @@ from llmctl_engine.building import Chunk, chunk
 from llmctl_engine.config import EngineConfig
 from llmctl_engine.errors import EngineError
 from llmctl_engine.rows import BrokenRow, Counted, Numbered, Rows, Wanted
-from llmctl_engine.sources import Source, sources
+from llmctl_engine.sources import REMEDY, Source, sources
 from llmctl_engine.tokenizer import Tokenizer
 
 
@@ -23,7 +23,7 @@ def sources_of(config: EngineConfig) -> list[Source]:
     try:
         return sources(Path(config.data.dir), config.data.datasets)
     except (OSError, ValueError) as error:
-        raise EngineError(str(error)) from error
+        raise EngineError(str(error), hint=REMEDY) from error
 
 
 def look(config: EngineConfig) -> Rows:
@@ -33,7 +33,7 @@ def look(config: EngineConfig) -> Rows:
     try:
         found = rows.read(sources_of(config), Wanted.of(config.train, data), fetch=hub.load)
     except (OSError, ValueError) as error:
-        raise EngineError(str(error)) from error
+        raise EngineError(str(error), hint=REMEDY) from error
     if found.broken and data.broken_rows == "stop":
         raise EngineError(found.complaint(), hint="mend them, or set data.broken_rows: skip")
     if not any(found.lengths):
@@ -46,7 +46,7 @@ def in_order(config: EngineConfig, found: Sequence[Source]) -> Iterator[Numbered
     try:
         yield from rows.in_order(found, Wanted.of(config.train, config.data), fetch=hub.load)
     except (OSError, ValueError) as error:
-        raise EngineError(str(error)) from error
+        raise EngineError(str(error), hint=REMEDY) from error
 
 
 def layout(config: EngineConfig, chunks: Iterable[Chunk], tokenizer: Tokenizer, end: int | None) -> Iterator[Chunk]:

@@ -10,6 +10,8 @@ class EngineError(Exception):
 
     def __init__(self, what: str, *, hint: str = "") -> None:
         super().__init__(f"{what}. {hint}" if hint else what)
+        self.what = what
+        self.hint = hint
 
 
 class Stopped(EngineError):

@@ -160,11 +160,18 @@ def main(arguments: list[str]) -> int:
             tokenizer = load_tokenizer(config.model, found.tokenizer)
             for number in range(min(given.samples, len(found))):
                 _tell(pieces(found, number, tokenizer))
-    except (EngineError, OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
-        return 1
+    except EngineError as error:
+        return _refused(error.what, error.hint)
+    except (OSError, ValueError) as error:
+        return _refused(str(error))
     _tell({"prepared": str(found.folder)})
     return 0
+
+
+def _refused(what: str, hint: str = "") -> int:
+    """Tell on standard error what is wrong, and in a line of its own what to do; the exit code."""
+    print(f"error: {what}" + (f"\nnext: {hint}" if hint else ""), file=sys.stderr)  # noqa: T201
+    return 1
 
 
 class _Lines:

@@ -12,6 +12,8 @@ from typing import Any
 
 SUFFIXES = (".json", ".jsonl", ".txt", ".csv", ".parquet")
 INFO = "dataset_info.json"
+REMEDY = "mend it, or choose other data; docs/data.md tells what can be read"
+"""For datasets that cannot be read."""
 FORMATTINGS = ("alpaca", "sharegpt", "openai")
 COLUMNS = {
     "prompt": "instruction",

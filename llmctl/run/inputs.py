@@ -89,16 +89,16 @@ def survey(recipe: Recipe, folder: Path, prepared: Prepared | None = None) -> In
         if here and not local and wanted:
             staged[kind] = make_tree(files_below(here))
         if local and given and not here:
-            raise UsageError(f"no such folder: {folder / given}", where=_KEY[kind])
+            raise missing(folder / given, _KEY[kind])
         if wanted and given and not here and not local and kind == "model":
-            raise UsageError(f"no such folder: {folder / given}", where="model.path", why="model.stage copies it")
+            raise missing(folder / given, "model.path", why="model.stage copies it")
         if kind == "model" and here and (local or wanted) and not (here / "config.json").is_file():
             raise UsageError(
                 "is no model folder", where=str(here), why="it has no config.json", hint="see model.path in the recipe"
             )
         kept[kind] = str(here) if here and local else given
     if local and not data_dir:
-        raise UsageError(f"no such folder: {folder / recipe.data.dir}", where="data.dir")
+        raise missing(folder / recipe.data.dir, "data.dir")
     if prepared:
         counted = Counted(prepared.rows, prepared.samples)
     else:
@@ -107,7 +107,7 @@ def survey(recipe: Recipe, folder: Path, prepared: Prepared | None = None) -> In
     if recipe.report.reference:
         reference = _launcher_path(folder, recipe.report.reference)
         if reference is None:
-            raise UsageError(f"no such file: {folder / recipe.report.reference}", where="report.reference")
+            raise missing(folder / recipe.report.reference, "report.reference", what="file")
     return Inputs(
         staged=staged,
         data_dir=str(data_dir) if data_dir and local else recipe.data.dir,
@@ -119,6 +119,11 @@ def survey(recipe: Recipe, folder: Path, prepared: Prepared | None = None) -> In
         data=data,
         prepared=prepared,
     )
+
+
+def missing(path: Path, key: str, *, what: str = "folder", why: str = "") -> UsageError:
+    """That what a key of the recipe names is not on this machine."""
+    return UsageError(f"no such {what}: {path}", where=key, why=why, hint=f"name another: --set {key}={what.upper()}")
 
 
 def launcher_data(recipe: Recipe, folder: Path) -> Path | None:
@@ -189,7 +194,7 @@ def _look_at_rows(recipe: Recipe, data_dir: Path) -> Counted:
             return Counted()
         read = rows.read(found, rows.Wanted.of(recipe.train, data))
     except (OSError, ValueError) as error:
-        raise UsageError(str(error), where="data.datasets") from None
+        raise UsageError(str(error), where="data.datasets", hint=sources.REMEDY) from None
     if read.broken and data.broken_rows == "stop":
         raise UsageError(
             "some rows cannot be trained on",

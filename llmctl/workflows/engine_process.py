@@ -21,8 +21,8 @@ from llmctl.resources import engine_dir, home_dir
 
 GRACE = 5.0
 """Seconds that a process has to end after each way of asking."""
-MARK = "error: "
-"""What the engine's own words begin with on standard error."""
+MARK, NEXT = "error: ", "next: "
+"""What the engine's own words begin with on standard error, and the line behind them that tells what to do."""
 INSTALL = "pip install 'llmctl[engine]' here"
 
 
@@ -116,9 +116,11 @@ def _why(code: int, told: str) -> LlmctlError:
         return UsageError(
             f"{what} is not installed on this machine", why="the engine needs it to tokenise", hint=INSTALL
         )
-    own = [line.removeprefix(MARK) for line in lines if line.startswith(MARK)]
+    own = [number for number, line in enumerate(lines) if line.startswith(MARK)]
     if own:
-        return UsageError(own[-1])
+        behind = lines[own[-1] + 1 :]
+        hint = behind[0].removeprefix(NEXT) if behind and behind[0].startswith(NEXT) else ""
+        return UsageError(lines[own[-1]].removeprefix(MARK), hint=hint)
     if code in (-signal.SIGKILL, 128 + signal.SIGKILL):
         return LlmctlError("the process was killed", why="perhaps for the memory that it took", hint="try --workers 1")
     whole = home_dir() / "crash" / time.strftime("engine-%Y%m%d-%H%M%S.txt", time.gmtime())

@@ -17,7 +17,7 @@ from llmctl.recipe.load import LoadedRecipe
 from llmctl.recipe.schema import Recipe
 from llmctl.render.files import engine_config
 from llmctl.resources import engine_dir
-from llmctl.run.inputs import dataset_files, launcher_data
+from llmctl.run.inputs import dataset_files, launcher_data, missing
 from llmctl.run.plan import NodePaths, Plan, make_plan
 from llmctl.run.prepared import Prepared, made_from, place_of, read_prepared
 
@@ -48,7 +48,7 @@ def plan_here(loaded: LoadedRecipe) -> Plan:
 def _away(recipe: Recipe, nodes: Sequence[Node], key: str, given: str, folder: Path) -> UsageError:
     here = folder / given
     if recipe.launch.backend == "local":
-        return UsageError(f"no such folder: {here}", where=key)
+        return missing(here, key)
     what = "the data" if key == "data.dir" else "the tokenizer"
     first = nodes[0].name if nodes else "NODE"
     there = f"{first}:{Path(str(recipe.cluster.workdir)) / given}"

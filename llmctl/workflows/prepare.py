@@ -90,7 +90,9 @@ def prepare(
         folder = place_of(key_of(parts_of(config)))
     except EngineError as error:
         raise UsageError(
-            str(error), where=str(loaded.path), hint="`llmctl run` prepares it on each node before it trains"
+            error.what,
+            where=str(loaded.path),
+            hint=error.hint or "`llmctl run` prepares it on each node before it trains",
         ) from None
     heard = Heard(teller)
     try:
@@ -139,7 +141,7 @@ def _in_batches(prepared: Prepared, micro_batch: int) -> Prepared:
     try:
         whole = attach(prepared.folder)
     except EngineError as error:
-        raise UsageError(str(error)) from None
+        raise UsageError(error.what, hint=error.hint) from None
     shares = padding(whole.ids.lengths(), whole.packs, micro_batch)
     return replace(prepared, told={**prepared.told, "padding": shares})
 

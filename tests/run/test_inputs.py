@@ -197,4 +197,5 @@ def test_a_missing_dataset_lists_those_that_are_there(folder: Path) -> None:
 def test_what_must_be_here_and_is_not(folder: Path, given: Recipe, where: str) -> None:
     with pytest.raises(UsageError) as caught:
         survey(given, folder)
-    assert where in caught.value.where
+    assert caught.value.where == where
+    assert caught.value.hint.startswith(f"name another: --set {where}=F")
