@@ -25,7 +25,10 @@ def acting(folder: RunFolder) -> Iterator[bool]:
             return
         os.ftruncate(handle, 0)
         os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
-        yield True
+        try:
+            yield True
+        finally:
+            os.ftruncate(handle, 0)  # the next one's pid comes a moment after its lock
     finally:
         os.close(handle)
 

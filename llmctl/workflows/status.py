@@ -114,12 +114,15 @@ def status(given: str | None, *, runs: Path | None, watcher: Watcher) -> RunStat
     """Ask the nodes about a run. One that ended while nobody acts for it is collected and noted now, and what still
     runs of it beside the failure is ended."""
     folder = find_run(given, runs_folder(runs))
+    before = folder.read_manifest()
     with opened(folder, connect_soon) as (live, errors):
         view = _asked(live, errors)
         view.memory.keep()
-        known = State(folder.read_manifest()["state"])
+        now = folder.read_manifest()
+        known = State(now["state"])
         unborn = known is State.STAGING and all(report.state is None for report in view.reports.values())
-        state = known if known in ENDED or view.errors or unborn else view.told()
+        begun = not started_alike(before, now)  # what the nodes told is of before that
+        state = known if known in ENDED or view.errors or unborn or begun else view.told()
         failure = first_failure(view.reports, view.texts) if state in (State.FAILED, State.LOST) else None
         if known not in ENDED and (actor(folder) is not None or interrupted_restart(folder)):
             state = known
@@ -127,7 +130,7 @@ def status(given: str | None, *, runs: Path | None, watcher: Watcher) -> RunStat
             with acting(folder) as ours:
                 if ours and noted_ending(folder) is None:  # else somebody else does so just now
                     _end(live, view, state, failure, watcher)
-        elif known not in ENDED and not view.errors:
+        elif state is not known:  # else there is nothing to note, and an end that is noted just now stays
             note_state(folder, state)
         return view.status(state, failure)
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -14,17 +15,19 @@ import pytest
 
 from llmctl.cli.ending import tell_ending
 from llmctl.cli.lifecycle import cancel
-from llmctl.errors import NodeError
+from llmctl.errors import LlmctlError, NodeError
 from llmctl.launch.supervised import Job
 from llmctl.recipe.hosts import Node
 from llmctl.remote.fanout import Outcome
 from llmctl.resources import onnode_file
 from llmctl.run.acting import acting
+from llmctl.run.attempts import Attempt, opened_attempts
 from llmctl.run.folder import RunFolder, write_json
 from llmctl.run.states import State
 from llmctl.workflows.ending import noted_ending
+from llmctl.workflows.live import Live
 from llmctl.workflows.manifest import SCHEMA, note_state
-from llmctl.workflows.status import status
+from llmctl.workflows.status import View, _asked, status
 from tests.workflows.test_follow import Notes
 
 
@@ -39,6 +42,27 @@ def test_a_run_that_is_being_staged_is_not_lost(tmp_path: Path, monkeypatch: pyt
         assert status(str(folder.root), runs=None, watcher=Notes()).state is State.STAGING
     (noted,) = json.loads(folder.manifest.read_text())["states"]
     assert noted["state"] == "STAGING"
+
+
+def test_a_run_that_begins_while_its_nodes_are_asked_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLMCTL_HOME", str(tmp_path / "home"))
+    folder = RunFolder(tmp_path / "r-20261121-093000-kqzt")
+    job = Job(run_id=folder.run_id, run_dir=str(folder.root), nodes=("here",), python=sys.executable, shell="sh")
+    manifest = {"schema": SCHEMA, "backend": "local", "login": {"user": None, "port": None}, "job": asdict(job)}
+    note_state(folder, State.STAGING, nodes=[asdict(Node(name="here"))], **manifest)
+    (folder.root / "supervisor.py").write_bytes(onnode_file("supervisor.py").read_bytes())
+    first = Attempt(number=1, started=1.0, nodes=job.nodes)
+
+    def asked_before(live: Live, errors: Mapping[str, LlmctlError]) -> View:
+        view = _asked(live, errors)
+        note_state(folder, State.RUNNING, attempts=opened_attempts([], first))
+        return view
+
+    monkeypatch.setattr("llmctl.workflows.status._asked", asked_before)
+    assert status(str(folder.root), runs=None, watcher=Notes()).state is State.RUNNING
+    assert [noted["state"] for noted in folder.read_manifest()["states"]] == ["STAGING", "RUNNING"]
 
 
 def test_the_end_of_a_run_that_nobody_acts_for_is_noted_with_the_nodes_that_are_lost(
