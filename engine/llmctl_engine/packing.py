@@ -18,23 +18,22 @@ MAP_BATCH = 1000
 """LLaMA-Factory's old `sft_packing` joined so many samples, then began anew."""
 
 
-def pack(lengths: Sequence[int] | np.ndarray[Any, Any], cutoff_len: int) -> list[list[int]]:
+def pack(lengths: Sequence[int] | np.ndarray[Any, Any], cutoff_len: int) -> Iterator[list[int]]:
     """The numbers of the samples of each row, every sample in exactly one row of at most `cutoff_len` tokens.
 
     A row is filled with the longest sample that still fits, until none does; of equal ones the last comes first. So
     does LLaMA-Factory's neat packing, which however begins anew after every 1000 rows of the data. Raises ValueError
-    for a length below 1 or above `cutoff_len`."""
+    for a length below 1 or above `cutoff_len`, when the first row is asked for."""
     told = np.asarray(lengths, dtype=np.int64)
     if told.size == 0:
-        return []
+        return
     if told.min() < 1 or told.max() > cutoff_len:
         raise ValueError(f"lengths from {told.min()} to {told.max()} do not fit in rows of {cutoff_len}")
-    order = np.argsort(told, kind="stable").tolist()
+    order = np.argsort(told, kind="stable").data
     """Samples by length; those of one length lie side by side, and its last one still free is at `ends[length] - 1`."""
     ends = np.cumsum(np.bincount(told, minlength=cutoff_len + 1)).tolist()
     begins = [0, *ends[:-1]]
     below = list(range(cutoff_len + 1))
-    rows: list[list[int]] = []
     placed = 0
     while placed < len(order):
         row: list[int] = []
@@ -43,9 +42,8 @@ def pack(lengths: Sequence[int] | np.ndarray[Any, Any], cutoff_len: int) -> list
             ends[length] -= 1
             row.append(order[ends[length]])
             room -= length
-        rows.append(row)
         placed += len(row)
-    return rows
+        yield row
 
 
 def _longest(below: list[int], ends: list[int], begins: list[int], room: int) -> int:
@@ -86,8 +84,9 @@ def join(samples: Iterable[tuple[Ids, Ids]], cutoff_len: int, end: int | None) -
 def padding(lengths: Sequence[int] | np.ndarray[Any, Any], micro_batch: int) -> float:
     """The share of padding, 0 to 1, that is to be expected where rows of these lengths are drawn at random into micro
     batches and padded to the longest of each, and that to a `MULTIPLE`."""
-    told = np.sort(np.asarray(lengths, dtype=np.int64))
-    padded = -(-told // MULTIPLE) * MULTIPLE
-    # How likely each one is the longest of its batch, drawn with replacement.
-    shares = np.diff((np.arange(len(told) + 1) / len(told)) ** micro_batch)
+    told = np.asarray(lengths, dtype=np.int64)
+    counts = np.bincount(told)
+    padded = -(-np.arange(len(counts)) // MULTIPLE) * MULTIPLE
+    # How likely each length is the longest of its batch, drawn with replacement.
+    shares = np.diff((np.cumsum(counts) / len(told)) ** micro_batch, prepend=0)
     return max(0.0, float(1 - told.mean() / (padded * shares).sum()))  # full rows differ from 1 by rounding

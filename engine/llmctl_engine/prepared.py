@@ -21,10 +21,11 @@ import glob
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -58,10 +59,13 @@ class Ragged:
         return (self[number] for number in range(len(self)))
 
     @classmethod
-    def of(cls, lists: Sequence[Sequence[int]]) -> Ragged:
+    def of(cls, lists: Iterable[Sequence[int]]) -> Ragged:
         """The same lists, int64."""
-        flat = np.fromiter(chain.from_iterable(lists), dtype=np.int64)
-        return cls(flat, np.cumsum([len(each) for each in lists], dtype=np.int64))
+        flat, ends = array("q"), array("q")
+        for each in lists:
+            flat.extend(each)
+            ends.append(len(flat))
+        return cls(np.asarray(flat), np.asarray(ends))
 
     def lengths(self) -> Numbers:
         """The length of every list, int64."""
@@ -152,19 +156,19 @@ def _about(folder: Path) -> dict[str, Any]:
 
 
 def _mapped(folder: Path, about: dict[str, Any]) -> Prepared:
-    def array(name: str) -> Numbers:
+    def column(name: str) -> Numbers:
         mapped: Numbers = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
         return mapped
 
     try:
-        ends = array("ends")
+        ends = column("ends")
         packed = about["packs"] is not None
         prepared = Prepared(
             folder,
             about,
-            ids=Ragged(array("ids"), ends),
-            labels=Ragged(array("labels"), ends),
-            packs=Ragged(array("packs"), array("pack_ends")) if packed else None,
+            ids=Ragged(column("ids"), ends),
+            labels=Ragged(column("labels"), ends),
+            packs=Ragged(column("packs"), column("pack_ends")) if packed else None,
         )
     except (OSError, ValueError, KeyError) as error:
         raise EngineError(f"{folder} cannot be read: {error}", hint=_AGAIN) from error

@@ -57,7 +57,7 @@ def rows() -> Any:
     from llmctl_engine.packing import pack
 
     samples = Samples(40)
-    return Rows(samples, pack([len(ids) for ids in samples.held], 60))
+    return Rows(samples, list(pack([len(ids) for ids in samples.held], 60)))
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import bisect
 import json
 import random
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
+from llmctl_engine import prepared
 from llmctl_engine.config import DataConfig, EngineConfig, ModelConfig, TrainSettings
 from llmctl_engine.packing import join, pack, padding
+from llmctl_engine.prepared import Ragged
 
 
 def _by_the_rule(lengths: list[int], cutoff_len: int) -> list[list[int]]:
@@ -28,28 +31,42 @@ def _by_the_rule(lengths: list[int], cutoff_len: int) -> list[list[int]]:
 
 
 def test_rows_are_those_of_neat_packing() -> None:
-    assert pack([5, 3, 8, 3, 2], 8) == [[2], [0, 3], [1, 4]]
-    assert pack([4, 4, 4], 8) == [[2, 1], [0]]
+    assert list(pack([5, 3, 8, 3, 2], 8)) == [[2], [0, 3], [1, 4]]
+    assert list(pack([4, 4, 4], 8)) == [[2, 1], [0]]
     draw = random.Random(1)
     for _ in range(200):
         cutoff_len = draw.choice((3, 16, 40))
         lengths = [draw.randint(1, cutoff_len) for _ in range(draw.randint(0, 60))]
-        assert pack(lengths, cutoff_len) == _by_the_rule(lengths, cutoff_len), (lengths, cutoff_len)
+        assert list(pack(lengths, cutoff_len)) == _by_the_rule(lengths, cutoff_len), (lengths, cutoff_len)
 
 
 def test_every_sample_is_in_one_row_and_no_row_is_too_long() -> None:
     lengths = np.clip(np.random.default_rng(2).lognormal(5, 0.8, 50_000).astype(np.int64), 1, 2048)
-    rows = pack(lengths, 2048)
+    rows = list(pack(lengths, 2048))
     assert sorted(number for row in rows for number in row) == list(range(50_000))
     filled = [int(lengths[row].sum()) for row in rows]
     assert max(filled) == 2048
     assert len(rows) == -(-int(lengths.sum()) // 2048), "no better packing exists for lengths like these"
 
 
+def test_packing_takes_few_bytes_a_sample() -> None:
+    lengths = np.clip(np.random.default_rng(3).lognormal(5, 0.8, 100_000).astype(np.int64), 1, 1024)
+    tracemalloc.start()
+    try:
+        packs = Ragged.of(pack(lengths, 1024))
+        shares = prepared.padding(lengths, packs, 4)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(packs.flat) == len(lengths)
+    assert shares["with"] is not None
+    assert peak < 30 * len(lengths)
+
+
 @pytest.mark.parametrize("lengths", [[3, 9], [3, 0]])
 def test_a_sample_that_fits_no_row(lengths: list[int]) -> None:
     with pytest.raises(ValueError, match="do not fit in rows of 8"):
-        pack(lengths, 8)
+        next(pack(lengths, 8))
 
 
 def test_joined_texts_are_cut_anywhere_and_begin_anew_after_a_thousand() -> None:

@@ -155,7 +155,7 @@ def test_preparing_by_itself_tells_lines_and_errors(
     assert prepare.main(words) == 1
     told = capsys.readouterr()
     assert told.out == ""
-    assert told.err.startswith("error: numbers: 1 row with no output (1). mend them, or set data.broken_rows")
+    assert told.err == "error: numbers: 1 row with no output (1)\nnext: mend them, or set data.broken_rows: skip\n"
 
 
 @pytest.mark.engine
