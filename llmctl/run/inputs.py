@@ -18,6 +18,7 @@ from llmctl.resources import engine_dir
 from llmctl.run.plan import NodePaths
 from llmctl.run.prepared import Prepared
 from llmctl.run.trees import Tree, files_below, make_tree
+from llmctl.run.vocabulary import assert_writable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +97,8 @@ def survey(recipe: Recipe, folder: Path, prepared: Prepared | None = None) -> In
             raise UsageError(
                 "is no model folder", where=str(here), why="it has no config.json", hint="see model.path in the recipe"
             )
+        if kind == "model" and (given is None or (here and (local or wanted))):
+            assert_writable(recipe, here)
         kept[kind] = str(here) if here and local else given
     if local and not data_dir:
         raise missing(folder / recipe.data.dir, "data.dir")
