@@ -42,7 +42,7 @@ class Packs(Protocol):
     def __iter__(self) -> Iterator[Sequence[int] | np.ndarray[Any, Any]]: ...
 
 
-class Rows:
+class BatchRows:
     """A map-style dataset of torch: what one place of a batch holds, a sample or those of a pack, and its number."""
 
     def __init__(self, samples: Samples, packs: Packs | None) -> None:
@@ -63,8 +63,8 @@ class Rows:
 
 
 class Collator(Protocol):
-    """Items of `Rows` to a batch: `input_ids` and `labels`, int64 of shape (rows, length), what tells the model the
-    borders of texts, and `OWN`."""
+    """Items of `BatchRows` to a batch: `input_ids` and `labels`, int64 of shape (rows, length), what tells the model
+    the borders of texts, and `OWN`."""
 
     def __call__(self, items: list[dict[str, Any]], /) -> Batch: ...
 
@@ -77,7 +77,7 @@ class Padded:
     multiple: int = MULTIPLE
 
     def __call__(self, items: list[dict[str, Any]]) -> Batch:
-        rows = [_joined(item["samples"]) for item in items]
+        rows = [_row(item["samples"]) for item in items]
         batch = _batch(rows, items, _length(rows, self.multiple), self.pad_id)
         mask = torch.zeros_like(batch["input_ids"])
         for line, (ids, _, _) in zip(mask, rows, strict=True):
@@ -94,7 +94,7 @@ class Packed:
     multiple: int = MULTIPLE
 
     def __call__(self, items: list[dict[str, Any]]) -> Batch:
-        rows = [_joined(item["samples"]) for item in items]
+        rows = [_row(item["samples"]) for item in items]
         length = _length(rows, self.multiple)
         positions = [np.concatenate((told, np.arange(length - len(told)))) for _, _, told in rows]
         return _batch(rows, items, length, self.pad_id) | {"position_ids": torch.from_numpy(np.stack(positions))}
@@ -107,7 +107,7 @@ class Flat:
 
     def __call__(self, items: list[dict[str, Any]]) -> Batch:
         samples = [sample for item in items for sample in item["samples"]]
-        row = _joined(samples)
+        row = _row(samples)
         lengths = [len(sample["input_ids"]) for sample in samples]
         borders = torch.from_numpy(np.cumsum([0, *lengths], dtype=np.int32))
         told = {
@@ -125,11 +125,11 @@ def collator_for(packing: str, attention: str, pad_id: int, multiple: int = MULT
     return Flat() if "flash" in attention else Packed(pad_id, multiple)
 
 
-Joined = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]
+Row = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]
 """Ids, labels and positions of a row, int64."""
 
 
-def _joined(samples: Iterable[Sample]) -> Joined:
+def _row(samples: Iterable[Sample]) -> Row:
     ids, labels, positions = [], [], []
     for sample in samples:
         ids.append(np.asarray(sample["input_ids"], dtype=np.int64))
@@ -139,11 +139,11 @@ def _joined(samples: Iterable[Sample]) -> Joined:
     return np.concatenate(ids), np.concatenate(labels), np.concatenate(positions)
 
 
-def _length(rows: Sequence[Joined], multiple: int) -> int:
+def _length(rows: Sequence[Row], multiple: int) -> int:
     return -(-max(len(ids) for ids, _, _ in rows) // multiple) * multiple
 
 
-def _batch(rows: Sequence[Joined], items: Sequence[Mapping[str, Any]], length: int, pad_id: int) -> Batch:
+def _batch(rows: Sequence[Row], items: Sequence[Mapping[str, Any]], length: int, pad_id: int) -> Batch:
     ids, labels = np.full((len(rows), length), pad_id), np.full((len(rows), length), IGNORED)
     for number, (own_ids, own_labels, _) in enumerate(rows):
         ids[number, : len(own_ids)], labels[number, : len(own_labels)] = own_ids, own_labels

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from llmctl_engine import group
-from llmctl_engine.collate import OWN, Batch, Collator, Padded, Rows
+from llmctl_engine.collate import OWN, Batch, BatchRows, Collator, Padded
 from llmctl_engine.config import TrainSettings
 from llmctl_engine.errors import EngineError
 from llmctl_engine.labels import IGNORED
@@ -86,7 +86,7 @@ def assert_takes_positions(model: Any) -> None:
 
 def prove(
     forward: Callable[..., Any],
-    rows: Rows,
+    rows: BatchRows,
     collate: Collator,
     loss: LabelledLoss,
     *,
@@ -142,7 +142,7 @@ def _soundness(proof: Proof) -> tuple[bool, bool, float]:
 _INSTEAD = "data.packing: none trains every sample in a row of its own, with any model; see docs/packing.md"
 
 
-def _chosen(rows: Rows, count: int) -> list[dict[str, Any]]:
+def _chosen(rows: BatchRows, count: int) -> list[dict[str, Any]]:
     """The first rows with several samples; only the last samples keep their labels."""
     shared = (number for number, pack in enumerate(rows.packs or ()) if len(pack) > 1)
     items = [rows[number] for number in islice(shared, count)]

@@ -97,7 +97,7 @@ def _train(
     from transformers.utils.logging import disable_progress_bar
 
     from llmctl_engine.arguments import training_arguments
-    from llmctl_engine.collate import Rows, collator_for
+    from llmctl_engine.collate import BatchRows, collator_for
     from llmctl_engine.loss import LabelledLoss
     from llmctl_engine.model import load_model
     from llmctl_engine.proof import assert_takes_positions, prove
@@ -131,7 +131,7 @@ def _train(
     if group.rank() == 0:
         _write_summary(output, summary)
         records = Records(output, first_step=start or 0)
-    rows = Rows(prepared, prepared.packs)
+    rows = BatchRows(prepared, prepared.packs)
     multiple = 1 if config.train.stage == "pt" else packing.MULTIPLE
     if prepared.packs is not None:
         assert_takes_positions(model)

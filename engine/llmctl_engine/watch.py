@@ -11,7 +11,7 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from llmctl_engine import group
-from llmctl_engine.collate import Batch, Rows
+from llmctl_engine.collate import Batch, BatchRows
 from llmctl_engine.config import EngineConfig
 from llmctl_engine.errors import EngineError
 from llmctl_engine.labels import IGNORED
@@ -27,7 +27,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         self,
         config: EngineConfig,
         loss: LabelledLoss,
-        rows: Rows,
+        rows: BatchRows,
         records: Records | None,
         stop: StopRequest,
     ) -> None:

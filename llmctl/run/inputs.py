@@ -103,9 +103,9 @@ def survey(recipe: Recipe, folder: Path, prepared: Prepared | None = None) -> In
     if local and not data_dir:
         raise missing(folder / recipe.data.dir, "data.dir")
     if prepared:
-        counted = Counted(prepared.rows, prepared.samples)
+        counted = RowCount(prepared.rows, prepared.samples)
     else:
-        counted = _look_at_rows(recipe, data_dir) if data_dir else Counted()
+        counted = _look_at_rows(recipe, data_dir) if data_dir else RowCount()
     reference = None
     if recipe.report.reference:
         reference = _launcher_path(folder, recipe.report.reference)
@@ -178,14 +178,14 @@ def _read_info(data_dir: Path) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Counted:
+class RowCount:
     """Rows that can be trained on, and what they become; None where that cannot be said here."""
 
     rows: int | None = None
     samples: int | None = None
 
 
-def _look_at_rows(recipe: Recipe, data_dir: Path) -> Counted:
+def _look_at_rows(recipe: Recipe, data_dir: Path) -> RowCount:
     """Count the rows, of each dataset at most `data.max_samples`: not those of the hub, nor Parquet without pyarrow.
     They are samples where they are neither joined nor packed. Raises UsageError for a file that is no dataset, and for
     broken rows unless the recipe skips them: better here than on the nodes."""
@@ -194,7 +194,7 @@ def _look_at_rows(recipe: Recipe, data_dir: Path) -> Counted:
         found = sources.sources(data_dir, data.datasets)
         parquet = any(path.suffix == ".parquet" for source in found for path in source.files)
         if any(source.hub for source in found) or (parquet and importlib.util.find_spec("pyarrow") is None):
-            return Counted()
+            return RowCount()
         read = rows.read(found, rows.Wanted.of(recipe.train, data))
     except (OSError, ValueError) as error:
         raise UsageError(str(error), where="data.datasets", hint=sources.REMEDY) from None
@@ -208,10 +208,10 @@ def _look_at_rows(recipe: Recipe, data_dir: Path) -> Counted:
     if not any(read.lengths):
         raise UsageError("no row to train on", where=str(data_dir), why=read.complaint())
     if recipe.train.stage == "pt" or data.packing != "none":
-        return Counted(len(read))
+        return RowCount(len(read))
     if data.loss_on == "split":
-        return Counted(len(read), sum(len(sample.turns) for sample in read.samples()))
-    return Counted(len(read), len(read))
+        return RowCount(len(read), sum(len(sample.turns) for sample in read.samples()))
+    return RowCount(len(read), len(read))
 
 
 def _engine_tree() -> Tree:

@@ -53,11 +53,11 @@ class Samples:
 
 
 def rows() -> Any:
-    from llmctl_engine.collate import Rows
+    from llmctl_engine.collate import BatchRows
     from llmctl_engine.packing import pack
 
     samples = Samples(40)
-    return Rows(samples, list(pack([len(ids) for ids in samples.held], 60)))
+    return BatchRows(samples, list(pack([len(ids) for ids in samples.held], 60)))
 
 
 @pytest.fixture(scope="module", autouse=True)
