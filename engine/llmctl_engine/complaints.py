@@ -15,7 +15,7 @@ def complaints(summary: Mapping[str, Any]) -> list[str]:
     if summary["broken_rows"]:
         lines.append(f"skipped: {complaint(BrokenRow(**broken) for broken in summary['broken_rows'])}")
     if cut["rows"]:
-        lines.append(f"cut to cutoff_len: {_told(cut)}, {cut['tokens']} tokens lost")
+        lines.append(f"cut to cutoff_len: {_told(cut)}, {cut['tokens']:,} tokens lost")
     if without["rows"]:
         lines.append(f"left out, because nothing of them carries a label: {_told(without)}")
     if ended["rows"]:
@@ -23,7 +23,7 @@ def complaints(summary: Mapping[str, Any]) -> list[str]:
     for name, left in summary["placeholders_left"].items():
         lines.append(f"{{{{{name}}}}} stands in the data as it is: {_told(left)}; data.fill gives it a text")
     if summary["tokens_dropped_at_the_end"]:
-        lines.append(f"dropped: the last {summary['tokens_dropped_at_the_end']} tokens, which fill no block")
+        lines.append(f"dropped: the last {summary['tokens_dropped_at_the_end']:,} tokens, which fill no block")
     return lines
 
 

@@ -43,7 +43,7 @@ class Counted:
     def told(self) -> str:
         """As in `7 rows (d row 2, d row 8, ...)`."""
         more = ", ..." if self.rows > len(self.first) else ""
-        return f"{self.rows} {'row' if self.rows == 1 else 'rows'} ({', '.join(self.first)}{more})"
+        return f"{self.rows:,} {'row' if self.rows == 1 else 'rows'} ({', '.join(self.first)}{more})"
 
 
 SHOWN = 5
@@ -164,7 +164,7 @@ def complaint(broken_rows: Iterable[BrokenRow]) -> str:
     for broken in broken_rows:
         groups.setdefault((broken.dataset, broken.reason), []).append(broken.row)
     return "; ".join(
-        f"{name}: {len(rows)} {'row' if len(rows) == 1 else 'rows'} with {reason} ({_first(rows)})"
+        f"{name}: {len(rows):,} {'row' if len(rows) == 1 else 'rows'} with {reason} ({_first(rows)})"
         for (name, reason), rows in groups.items()
     )
 

@@ -74,26 +74,29 @@ class Bar:
             self._move(done, total)
         elif time.monotonic() - self._told >= EVERY:
             self._told = time.monotonic()
-            typer.echo(f"{done} of {total} rows" if total else f"{done} rows", err=True)
+            typer.echo(f"tokenising: {_rows(done, total)}", err=True)
 
     def _move(self, done: int, total: int | None) -> None:
         if self._bar is None:
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
             from llmctl.cli.console import console
 
             self._bar = Progress(
                 TextColumn("tokenising"),
                 BarColumn(bar_width=30),
-                MofNCompleteColumn(),
-                TextColumn("rows"),
+                TextColumn("{task.description}"),
                 TimeRemainingColumn(),
                 console=console(stderr=True),
                 transient=True,
             )
             self._bar.start()
             self._task = self._bar.add_task("", total=total)
-        self._bar.update(self._task, completed=done, total=total)
+        self._bar.update(self._task, completed=done, total=total, description=_rows(done, total))
+
+
+def _rows(done: int, total: int | None) -> str:
+    return f"{done:,} rows" if total is None else f"{done:,} of {total:,} rows"
 
 
 def register(app: typer.Typer) -> None:

@@ -70,7 +70,7 @@ def as_text(result: Setup, removed: bool) -> str:
     """The result for a person, node by node."""
     lines = []
     for member in result.members:
-        lines += [*member.diffs, _row(result, member, removed)]
+        lines += [_row(result, member, removed), *member.diffs]
         if member.trust == "accepted without a check":
             lines.append(
                 f"  the host key was accepted without a check: {member.key.fingerprint if member.key else '?'}"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from llmctl.cli import prepare_shown
+from llmctl.cli import prepare, prepare_shown
 from llmctl.recipe.hosts import Node
 from llmctl.recipe.schema import Recipe
 from llmctl.run.plan import NodePaths, make_plan
@@ -25,7 +25,7 @@ SUMMARY: dict[str, Any] = {
     "placeholders_left": {"name": {"rows": 1, "first": ["zh row 9"]}},
     "end_in_the_text": {"token": "</s>", "rows": 0, "first": []},
     "without_labels": {"rows": 0, "first": []},
-    "cut_to_cutoff_len": {"rows": 7, "first": [f"zh row {n}" for n in (7, 31, 40, 41, 50)], "tokens": 480},
+    "cut_to_cutoff_len": {"rows": 1007, "first": [f"zh row {n}" for n in (7, 31, 40, 41, 50)], "tokens": 48210},
     "tokens_dropped_at_the_end": 0,
 }
 ABOUT: dict[str, Any] = {
@@ -113,3 +113,23 @@ def test_a_histogram_keeps_every_example(count: int) -> None:
     assert len(lines) <= prepare_shown.BARS
     assert sum(int(line.split()[1].replace(",", "")) for line in lines) == sum(range(1, count)) + 1000
     assert max(line.count("#") for line in lines) == prepare_shown.WIDE
+
+
+def test_progress_says_of_what_and_no_total_that_nobody_knows(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(prepare, "EVERY", 0.0)
+    with prepare.Bar() as bar:
+        bar.rows(2560, None)
+        bar.rows(2560, 60_000)
+    assert capsys.readouterr().err == "tokenising: 2,560 rows\ntokenising: 2,560 of 60,000 rows\n"
+    out = Console(file=io.StringIO(), width=100, force_terminal=True, color_system=None)
+    monkeypatch.setattr("llmctl.cli.console.console", lambda *, stderr: out)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with prepare.Bar() as bar:
+        bar.rows(0, None)
+        bar.rows(2560, None)
+    assert isinstance(out.file, io.StringIO)
+    shown = out.file.getvalue()
+    assert "2,560 rows" in shown
+    assert "?" not in shown.replace("?25", "")  # how a terminal hides its cursor

@@ -7,6 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from llmctl.cli.setup_shown import as_text
+from llmctl.recipe.hosts import Node
+from llmctl.remote.connect import resolve
+from llmctl.workflows.setup_result import Setup
+from llmctl.workflows.setup_values import Member
 from tests.conftest import RunLlmctl
 
 CASES = [
@@ -45,3 +50,20 @@ def test_the_help_names_every_option_that_is_built(run_llmctl: RunLlmctl, env: d
     shown = run_llmctl("setup-nodes", "--help", env=env, code=0).stdout
     for option in ("--mesh", "--fingerprint", "--accept-new", "--dry-run", "--check", "--remove", "--forget", "--json"):
         assert option in shown
+
+
+def test_what_would_change_stands_below_the_node_that_it_is_of() -> None:
+    members = [
+        Member(
+            target=resolve(Node(name=name, address="10.0.0.1"), inventory={}),
+            changes=["/etc/hosts"],
+            diffs=[f"+++ of {name}"],
+            notes=["pdsh is missing"],
+        )
+        for name in ("node1", "node2")
+    ]
+    lines = as_text(Setup(mode="dry-run", members=tuple(members)), removed=False).splitlines()
+    assert [line.split(" ")[0] or line for line in lines] == [
+        "node1", "+++", "  note: pdsh is missing", "node2", "+++", "  note: pdsh is missing"
+    ]  # fmt: skip
+    assert lines[4] == "+++ of node2"
