@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+
+Digest = Callable[[Path], str]
+"""A file -> its sha256; whoever asks twice hands on one that remembers."""
 
 
 def file_sha256(path: Path) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from llmctl_engine.config import EngineConfig, ModelConfig
-from llmctl_engine.digests import file_sha256
+from llmctl_engine.digests import Digest, file_sha256
 from llmctl_engine.errors import EngineError
 from llmctl_engine.own_template import OWN_TEMPLATE
 from llmctl_engine.rows import Fetch
@@ -28,13 +28,13 @@ _CONFIG_KEYS = ("model_type", "architectures", "tokenizer_class", "auto_map")
 """What of its config.json chooses the tokenizer's class."""
 
 
-def parts_of(config: EngineConfig, fetch: Fetch | None = None) -> dict[str, Any]:
+def parts_of(config: EngineConfig, fetch: Fetch | None = None, digest: Digest = file_sha256) -> dict[str, Any]:
     """All of it, as JSON; `fetch` reads the rows of the hub. Raises EngineError for data or a tokenizer that is not
     there, and for a dataset of the hub without `fetch`."""
     data = config.data
     try:
         found = sources(Path(data.dir), data.datasets)
-        rows = {source.name: _source(source, data.max_samples, fetch) for source in found}
+        rows = {source.name: _source(source, data.max_samples, fetch, digest) for source in found}
         return {"data": rows, **rules_of(config)}
     except (OSError, ValueError) as error:
         raise EngineError(str(error)) from error
@@ -113,7 +113,7 @@ def _chosen(config: Path) -> dict[str, Any]:
     return {key: values[key] for key in _CONFIG_KEYS if isinstance(values, dict) and key in values}
 
 
-def _source(source: Source, limit: int | None, fetch: Fetch | None) -> dict[str, Any]:
+def _source(source: Source, limit: int | None, fetch: Fetch | None, digest: Digest) -> dict[str, Any]:
     read_as = {
         "formatting": source.formatting,
         "ranking": source.ranking,
@@ -123,7 +123,7 @@ def _source(source: Source, limit: int | None, fetch: Fetch | None) -> dict[str,
         "forms": [path.suffix for path in source.files],
     }
     if source.hub is None:
-        return read_as | {"sha256": [file_sha256(path) for path in source.files]}
+        return read_as | {"sha256": [digest(path) for path in source.files]}
     if fetch is None:
         raise ValueError(f"dataset {source.name}: lies on the hub only, as {source.hub}")
     whole = hashlib.sha256()

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from llmctl_engine import rows, sources
+from llmctl_engine.digests import Digest, file_sha256
 
 from llmctl.errors import UsageError
 from llmctl.recipe.schema import Recipe
@@ -66,7 +67,7 @@ class Inputs:
         )
 
 
-def survey(recipe: Recipe, folder: Path, prepared: Prepared | None = None) -> Inputs:
+def survey(recipe: Recipe, folder: Path, prepared: Prepared | None = None, digest: Digest = file_sha256) -> Inputs:
     """Look at the launcher's side of a recipe whose relative paths start at `folder`. A `prepared` folder that fits it
     goes to the nodes in place of the data.
 
@@ -76,7 +77,7 @@ def survey(recipe: Recipe, folder: Path, prepared: Prepared | None = None) -> In
     local = recipe.launch.backend == "local"
     staged: dict[str, Tree] = {} if local else {"engine": _engine_tree()}
     data_dir = launcher_data(recipe, folder)
-    data = make_tree(dataset_files(recipe, data_dir)) if data_dir else None
+    data = make_tree(dataset_files(recipe, data_dir), digest) if data_dir else None
     if prepared and not local:
         staged["prepared"] = prepared.tree()
     elif data and not local:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmctl_engine.digests import file_sha256
+from llmctl_engine.digests import Digest, file_sha256
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class Tree:
         return sum(path.stat().st_size for path in self.files.values())
 
 
-def make_tree(files: Mapping[str, Path]) -> Tree:
+def make_tree(files: Mapping[str, Path], digest: Digest = file_sha256) -> Tree:
     """A tree of files that are read for it."""
-    return known_tree(files, {name: file_sha256(path) for name, path in files.items()})
+    return known_tree(files, {name: digest(path) for name, path in files.items()})
 
 
 def known_tree(files: Mapping[str, Path], digests: Mapping[str, str]) -> Tree:

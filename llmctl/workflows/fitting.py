@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from llmctl_engine.digests import Digest, file_sha256
 from llmctl_engine.errors import EngineError
 from llmctl_engine.parts import differences, key_of, parts_of
 
@@ -85,10 +86,10 @@ class Fit:
     """Why what was prepared from the recipe is not used, in a line."""
 
 
-def find_fitting(loaded: LoadedRecipe) -> Fit:
+def find_fitting(loaded: LoadedRecipe, digest: Digest = file_sha256) -> Fit:
     """The prepared folder of a recipe as it is now."""
     try:
-        parts = parts_of(engine_config(plan_here(loaded)))
+        parts = parts_of(engine_config(plan_here(loaded)), digest=digest)
     except (UsageError, EngineError):  # the nodes have it; or it is told by those who look at the data
         return Fit()
     key = key_of(parts)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from llmctl_engine.digests import file_sha256
 
 from llmctl.checks.folding import fold
 from llmctl.errors import UsageError
@@ -71,8 +74,9 @@ def draft(
         cluster = recipe.cluster.model_copy(update={"master_addr": None})
         recipe = recipe.model_copy(update={"cluster": cluster})
         loaded = replace(loaded, recipe=recipe)
-    fit = find_fitting(loaded)
-    inputs = replace(survey(recipe, loaded.folder, fit.prepared), key=fit.key)
+    digest = functools.cache(file_sha256)  # the data counts for the key, and by itself
+    fit = find_fitting(loaded, digest)
+    inputs = replace(survey(recipe, loaded.folder, fit.prepared, digest), key=fit.key)
     run_id = run_id or new_run_id(recipe.name)
     if recipe.launch.backend == "local":
         workdir = str(runs_folder(runs))

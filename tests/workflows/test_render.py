@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -53,6 +56,23 @@ def test_over_ssh_the_same_recipe_stages_data_and_engine(quickstart: Path) -> No
     assert [each.node for each in made.commands] == ["b", "a"]
     assert "--master-addr=10.0.0.2 --master-port=4000" in made.files["launch.sh"]
     assert made.plan.paths.run_dir == "/work/runs/q-1"
+
+
+def test_the_data_is_read_for_its_digest_once(quickstart: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+
+    def counting(file: BinaryIO, name: str, digest: Callable[..., Any] = hashlib.file_digest) -> Any:
+        read.append(Path(file.name).name)
+        return digest(file, name)
+
+    monkeypatch.setattr(hashlib, "file_digest", counting)
+    made = draft(quickstart, run_id="q-1")
+    assert made.inputs.key is not None
+    assert made.inputs.data is not None
+    assert sorted(name for name in read if name.startswith("instructions")) == [
+        "instructions_en.json",
+        "instructions_zh.json",
+    ]
 
 
 def test_rendering_twice_gives_the_same_bytes(quickstart: Path) -> None:
