@@ -53,17 +53,21 @@ def report(
         None, "--per-device", metavar="TOKENS", help="With --check-table: sequence length / devices of its rows."
     ),
     lang: str = typer.Option("en", "--lang", metavar="LIST", help="en, zh or both."),
+    as_json: bool = typer.Option(False, "--json", help="For machines: as --format json, on standard output."),
     runs: Path | None = typer.Option(None, "--runs", envvar="LLMCTL_RUNS", help="The folder of the runs."),
 ) -> None:
     """Turn a run's log into tables and pictures, and hold it against a reference."""
     from llmctl.cli.report_shown import finish
+    from llmctl.errors import UsageError
     from llmctl.workflows.report_files import chosen_formats, chosen_languages
     from llmctl.workflows.report_sources import Asked
 
     if check_table is not None:
         _check_table(check_table, per_device)
         return
-    wanted, languages = chosen_formats(formats, output), chosen_languages(lang)
+    if as_json and (formats or output):
+        raise UsageError("--json goes to standard output alone", hint="--format json -o FILE")
+    wanted, languages = chosen_formats("json" if as_json else formats, output), chosen_languages(lang)
     asked = Asked(
         reference=compare, noise=tuple(noise), profile=profile, runs=runs, format_in=format_in, segment=segment
     )

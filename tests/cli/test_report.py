@@ -56,7 +56,8 @@ def test_json_is_all_that_is_printed(tmp_path: Path, call: Run) -> None:
     done = call(run, "--compare", log(tmp_path, "bad.log", 1.1), "--format", "json", code=1)
     value = json.loads(done.stdout)
     assert (value["schema"], value["comparisons"][0]["verdict"]) == (1, "FAIL")
-    assert json.loads(call(run, "--format", "json", code=0).stdout)["comparisons"] == []
+    assert json.loads(call(run, "--json", code=0).stdout)["comparisons"] == []
+    assert "--format json -o FILE" in call(run, "--json", "-o", tmp_path / "x", code=2).stderr
     assert {path.name for path in tmp_path.iterdir()} == {"run.log", "bad.log"}
 
 
