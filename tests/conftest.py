@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.lab import Lab
 
@@ -21,6 +22,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as of a shell that star
 
 STRICT = os.environ.get("LLMCTL_CI") == "1"
 """Set by `.ci/run`: what tests need from the system is there, so no test may skip for the lack of it."""
+
+# A busy machine is no mistake of what is tested; under `.ci/run` the same commit has the same examples each time.
+settings.register_profile("ours", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=STRICT)
+settings.load_profile("ours")
 
 INSTALLED = re.compile(r"\b(sshd|pdsh|needs root|needs torch|no lab|node lab|iproute2|rsync|sudo|chromium|Slurm)\b")
 
