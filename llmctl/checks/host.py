@@ -94,7 +94,7 @@ def _synchronised(value: Any, _node: str, _wanted: Wanted) -> Complaint:
 
 def _leftover(value: Any, _node: str, _wanted: Wanted) -> Complaint:
     told = ", ".join(f"{count} of {run}" for run, count in value.items())
-    return (Severity.WARNING, f"processes of runs are there: {told}") if value else None
+    return (Severity.WARNING, f"other runs have processes there, alive or left over: {told}") if value else None
 
 
 def _rdma(value: Any, _node: str, _wanted: Wanted) -> Complaint:
@@ -276,7 +276,9 @@ def host_rows(workdir: str | None, *, pdsh: bool) -> list[Row]:
         Row(
             name="runs.leftover", run=_RUNS, parse=host.runs, mode="ok", judge=_leftover, severity=Severity.WARNING,
             source="`LLMCTL_RUN_ID` in the environment of processes",
-            why="an earlier run still uses devices, memory or ports", remedy="llmctl ps; llmctl cancel RUN",
+            why="a run that goes on, or what is left of one, uses devices, memory or ports",
+            remedy="llmctl nodes clean NODES --dry-run tells what of yours is left over; what lives may be another "
+            "user's; your own: llmctl ps; llmctl cancel RUN",
         ),
         Row(
             name="ssh.server", run="sshd -T 2>/dev/null || /usr/sbin/sshd -T 2>/dev/null || echo none", mode="ok",

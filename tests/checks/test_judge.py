@@ -218,3 +218,12 @@ def test_one_failing_command_is_told_once_by_the_row_that_must_have_it() -> None
         ("python.missing", ("node1",)),
         ("os.unknown", ("node1",)),
     ]
+
+
+def test_processes_of_runs_are_not_said_to_be_left_over() -> None:
+    (found,) = judge(
+        [row_of("runs.leftover")], [Fact(name="runs.leftover", node="node1", value={"r-1": 4})], {}, Wanted()
+    )
+    assert (found.severity, found.code) == (Severity.WARNING, "runs.leftover.wrong")
+    assert "alive or left over: 4 of r-1" in str(found)
+    assert "llmctl nodes clean" in str(found)
