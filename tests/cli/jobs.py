@@ -34,8 +34,9 @@ class Running:
         """Wait for output in which `pattern` is found."""
 
         def there() -> bool:
+            over = self.process.poll() is not None  # asked first: what it printed at its end counts
             found = re.search(pattern, self.text) is not None
-            assert found or self.process.poll() is None, f"it ended without {pattern!r}:\n{self.text}"
+            assert found or not over, f"it ended without {pattern!r}:\n{self.text}"
             return found
 
         until(f"{pattern!r} in the output", there, seconds)
@@ -107,8 +108,9 @@ class LocalJob:
     def step(self) -> int:
         """The last step that was recorded, 0 before the first."""
         records = self.run / "output" / "steps.jsonl"
-        lines = records.read_text(encoding="utf-8").splitlines() if records.exists() else []
-        return max((json.loads(line).get("step", 0) for line in lines), default=0)
+        text = records.read_text(encoding="utf-8") if records.exists() else ""
+        whole = text[: text.rfind("\n") + 1].splitlines()  # the last one may still be written
+        return max((json.loads(line).get("step", 0) for line in whole), default=0)
 
     def tell(self, *words: str | Path, code: int = 0) -> subprocess.CompletedProcess[str]:
         """A command to its end."""

@@ -134,7 +134,7 @@ def test_attach_acts_for_a_run_that_nobody_keeps(local_job: MakeJob) -> None:
     until("nobody acts", lambda: actor(RunFolder(job.run)) is None)
     attached = job.start("attach", job.run)
     attached.until(r"rank0\] step \d+/")
-    assert until("attach acts", lambda: actor(RunFolder(job.run))) == attached.process.pid
+    until("attach acts", lambda: actor(RunFolder(job.run)) == attached.process.pid)
     job.order("exit 7")
     assert attached.ends() == 1, attached.text
     assert "FAILED first: localhost rank 0" in attached.text

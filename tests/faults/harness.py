@@ -153,8 +153,10 @@ class Drill:
         """Wait until the run has made `step`."""
 
         def reached() -> bool:
-            assert self.started is None or self.started.process.poll() is None, self.text
-            return self.runs.is_dir() and any(self.runs.iterdir()) and max(self.records(), default=0) >= step
+            over = self.started is not None and self.started.process.poll() is not None
+            there = self.runs.is_dir() and any(self.runs.iterdir()) and max(self.records(), default=0) >= step
+            assert there or not over, self.text
+            return there
 
         until(f"step {step}", reached, seconds)
 

@@ -22,7 +22,7 @@ from llmctl.recipe.hosts import Node
 from llmctl.remote.local import LocalTransport
 from llmctl.resources import onnode_file
 from llmctl.run.states import State
-from tests.launch.supervising import HERE, ended, start, until
+from tests.launch.supervising import HERE, ended, lives, start, until, wait_for
 
 
 def test_exit_code_log_and_environment_are_told(make_job: Callable[..., Job]) -> None:
@@ -43,9 +43,10 @@ def test_a_run_is_started_once(make_job: Callable[..., Job]) -> None:
 
 
 def test_cancel_ends_its_own_run_only_and_is_noted(make_job: Callable[..., Job]) -> None:
-    mine, other = make_job("sleep 60 & sleep 60; wait", "mine"), make_job("sleep 60", "other")
+    mine, other = make_job("sleep 60 & sleep 60 & echo begun; wait", "mine"), make_job("sleep 60", "other")
     start(mine)
     start(other)
+    until(mine, lambda report: "begun" in report.texts.get("logs/here/launcher.log", ""))
     stranger = subprocess.Popen(["sleep", "60"])
     try:
         (outcome,) = supervised.cancel(mine, {"here": HERE}, 5)
@@ -95,6 +96,8 @@ def test_an_end_between_two_looks_is_no_loss(make_job: Callable[..., Job], monke
     assert until(job, ended).state is State.FAILED
     path = Path(job.run_dir) / "state" / "here.json"
     over = path.read_text()
+    guardian = json.loads(over)["guardian"]["pid"]
+    wait_for("the guardian goes on", lambda: not lives(guardian))  # it would take what follows for its own run
     path.write_text(json.dumps({**json.loads(over), "state": "RUNNING"}))
     program = runpy.run_path(str(onnode_file("supervisor.py")))
 

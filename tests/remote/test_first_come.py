@@ -21,7 +21,7 @@ def test_who_is_late_gets_an_error_and_what_comes_of_it_is_dropped() -> None:
 
     def work(item: str) -> str:
         if item == "b":
-            go.wait(20)
+            go.wait(60)
         if item == "c":
             raise NodeError("refused", where=item)
         return item.upper()
@@ -31,12 +31,17 @@ def test_who_is_late_gets_an_error_and_what_comes_of_it_is_dropped() -> None:
         gone.set()
 
     outcomes = first_come(
-        ["a", "b", "c"], work, patience=lambda newest: 20 if newest is None else 0.2, late=late, drop=drop
+        ["b", "c", "a"],
+        work,
+        patience=lambda newest: 20 if newest is None else 0.2,
+        late=late,
+        drop=drop,
+        limit=2,  # the thread of "c" does "a" after it
     )
-    assert [each.value for each in outcomes] == ["A", None, None]
-    assert [each.error.what if each.error else None for each in outcomes] == [None, "late", "refused"]
+    assert [each.value for each in outcomes] == [None, None, "A"]
+    assert [each.error.what if each.error else None for each in outcomes] == ["late", "refused", None]
     go.set()
-    assert gone.wait(10)
+    assert gone.wait(60)
     assert dropped == ["B"]
 
 

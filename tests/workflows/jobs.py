@@ -70,8 +70,11 @@ class Started:
         import time
 
         deadline = time.monotonic() + seconds
-        while words not in self.text:
-            assert self.process.poll() is None, self.text
+        while True:
+            over = self.process.poll() is not None  # asked first: what it printed at its end counts
+            if words in self.text:
+                return
+            assert not over, self.text
             assert time.monotonic() < deadline, f"no {words!r} within {seconds} s:\n{self.text}"
             time.sleep(0.1)
 
