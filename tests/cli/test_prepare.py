@@ -100,9 +100,10 @@ def test_an_interrupt_leaves_nothing_behind(signum: signal.Signals, env: dict[st
         assert running.ends() == 130
     finally:
         running.kill()
-    assert running.text == "llmctl: stopped; nothing of it is left\n"
+    told = running.text.removeprefix("tokenising: 1 of 2 rows\n")  # as of something that takes long
+    assert told == "llmctl: stopped; nothing of it is left\n"
     assert list(cache.iterdir()) == []
-    until("the end of what it had started", lambda: not lives(child), 30)
+    until("the end of what it had started", lambda: not lives(child))
 
 
 def test_a_second_interrupt_leaves_nothing_alive_either(env: dict[str, str], tmp_path: Path) -> None:
@@ -117,7 +118,7 @@ def test_a_second_interrupt_leaves_nothing_alive_either(env: dict[str, str], tmp
         assert running.ends() == 130
     finally:
         running.kill()
-    until("the end of the engine", lambda: not lives(int(pid.read_text())), 5)
+    until("the end of the engine", lambda: not lives(int(pid.read_text())))
 
 
 def test_a_terminal_that_goes_away_is_nothing_to_it_under_nohup(env: dict[str, str], tmp_path: Path) -> None:

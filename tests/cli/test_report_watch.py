@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from llmctl.run.folder import write_json
 from tests.cli.jobs import Running
 from tests.faults.harness import until
 
@@ -73,7 +74,7 @@ def test_a_run_is_watched_from_before_its_first_step_to_its_verdict(tmp_path: Pa
     steps = "".join(json.dumps({"record": "step", "step": n, "loss": 3 + 1 / n}) + "\n" for n in range(1, 13))
     (run / "output" / "steps.jsonl").write_text(steps)
     watching.until(r"step 12, loss 3\.0833(.|\n)*FAIL: ")
-    (run / "manifest.json").write_text(json.dumps({"state": "SUCCEEDED"}))
+    write_json(run / "manifest.json", {"state": "SUCCEEDED"})
     assert watching.ends() == 1
     assert watching.text.splitlines()[-1] == f"report: {run}/report/report.html"
     assert (run / "report" / "report.html").is_file()

@@ -37,8 +37,8 @@ def test_each_command_has_its_own_code_and_streams() -> None:
 def test_many_hanging_commands_cost_no_more_than_the_budget() -> None:
     hang = {f"hangs {i}": command(f"sleep 300; : {i}") for i in range(40)}
     started = time.monotonic()
-    told = probe(timeout=1, budget=2, commands={"first": command("echo yes"), **hang, "last": command("echo no")})
-    assert time.monotonic() - started < 20
+    told = probe(timeout=3, budget=6, commands={"first": command("echo yes"), **hang, "last": command("echo no")})
+    assert time.monotonic() - started < 60
     assert told["commands"]["first"]["out"] == "yes\n"
     assert {told["commands"][name]["code"] for name in hang} == {124}
     assert "other commands hang" in told["commands"]["last"]["err"]
@@ -61,13 +61,13 @@ def test_bytes_that_are_no_text_do_not_break_the_answer() -> None:
 
 def test_a_hanging_command_is_killed_with_its_children_and_the_others_are_told(tmp_path) -> None:
     pid = tmp_path / "pid"
-    told = probe(timeout=1, commands={
+    told = probe(timeout=5, commands={
         "hangs": command(f"sleep 300 & echo $! > '{pid}'; wait"), "good": command("echo yes"),
     })  # fmt: skip
     assert told["commands"]["hangs"]["code"] == 124
     assert told["commands"]["good"]["out"] == "yes\n"
     child = int(pid.read_text())
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while alive(child) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not alive(child)
