@@ -33,9 +33,11 @@ help:
 	@echo "                   with the default CUDA build several GB"
 	@echo "JOBS=3             test processes"
 
+# The name is what tells this run from another one that is started meanwhile.
 demo: $(VENV)/.installed
-	$(BIN)/llmctl run recipes/quickstart.yaml
-	$(BIN)/llmctl report --compare $(REFERENCE)
+	name=demo-$$(mktemp -u XXXXXX) && \
+		$(BIN)/llmctl run recipes/quickstart.yaml --name $$name && \
+		$(BIN)/llmctl report $$name --compare $(REFERENCE)
 
 test: lint
 	rm -f .coverage .coverage.*
