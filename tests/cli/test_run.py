@@ -119,6 +119,9 @@ def test_a_whole_run_on_this_machine_and_what_can_be_asked_of_it(
 
     data = {"dir": "data", "datasets": ["d"], "packing": "none"}
     recipe = write(tmp_path, rows(16), model={"init": INIT}, data=data, train={"epochs": 1, "micro_batch": 4})
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    env["TMPDIR"] = str(scratch)
     told = run_llmctl("run", recipe, env=env, code=0).stdout
     (run,) = (tmp_path / "runs").iterdir()
     assert f"SUCCEEDED: {run.name}, 4 steps" in told
@@ -139,6 +142,7 @@ def test_a_whole_run_on_this_machine_and_what_can_be_asked_of_it(
     assert json.loads((run / "env" / "localhost.json").read_text())
     assert "has SUCCEEDED" in run_llmctl("run", "--resume", run.name, env=env, code=2).stderr
     assert (run / "env.sh").stat().st_mode & 0o077 == 0
+    assert not list(scratch.glob("torchelastic_*"))
 
 
 @pytest.mark.engine

@@ -5,6 +5,6 @@ NODE_RANK=${1:?usage: sh launch.sh NODE_RANK}
 cd /workspace/llmctl/runs/llama2_7b_lora_sc7-20260101-000000-abcd || exit 2
 . ./enter.sh
 exec "$LLMCTL_PYTHON" -u -m torch.distributed.run --nnodes=1 \
-    --nproc-per-node="$LLMCTL_SLOTS" --node-rank="$NODE_RANK" \
+    --nproc-per-node="$LLMCTL_SLOTS" --log-dir=/dev/null --node-rank="$NODE_RANK" \
     --master-addr=node1 --master-port=29500 \
     -m llmctl_engine engine.json
