@@ -90,4 +90,8 @@ class Encoder:
 
 
 def _join(parts: tuple[Part, ...], known: Mapping[Part, Ids]) -> Ids:
-    return [i for part in parts if part for i in known[part]]
+    ids: Ids = []
+    for part in parts:
+        if part:
+            ids += known[part]
+    return ids

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from llmctl_engine import once, prepared
 from llmctl_engine.config import EngineConfig
+from llmctl_engine.encoding import SPLITS, Pieces, encoder_of
 from llmctl_engine.errors import EngineError, Stopped
 from llmctl_engine.parts import key_of, parts_of
 
@@ -234,24 +235,35 @@ def test_a_signal_ends_preparing(workers: int, tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.engine
-def test_texts_in_pieces_have_the_ids_of_whole_texts() -> None:
+@pytest.mark.parametrize("split", [None, *SPLITS], ids=["GPT-2", "Llama 3", "Qwen 2"])
+@pytest.mark.parametrize("marked", [True, False])
+def test_texts_in_pieces_have_the_ids_of_whole_texts(split: str | None, marked: bool) -> None:
     import random
 
-    from llmctl_engine.encoding import Pieces, encoder_of
     from llmctl_engine.tokenizer import train_tokenizer
     from llmctl_engine.turns import Sample
+    from tokenizers import Regex
+    from tokenizers.pre_tokenizers import ByteLevel, Sequence, Split
 
     chance = random.Random(5)
-    letters = [" ", "  ", "\n", "\t", "a", "Be", "é", "数字", "。", "'s", "12", "3", ".", "\u3000", "\xa0", "\x85",
-               "\x1c", "\u2028", "\u200b", "</s>", "😀", "\r\n", "'", "\u0301", "the word"]  # fmt: skip
+    letters = [" ", "  ", "\n", "\t", "a", "Be", "é", "数字", "。", "字", "，", "“", "的", "'s", "12", "3", ".",
+               "\u3000", "\xa0", "\x85", "\x1c", "\u2028", "\u200b", "</s>", "<", "s>", "😀", "\r\n", "'", "\u0301",
+               "the word"]  # fmt: skip
     texts = ["".join(chance.choices(letters, k=chance.randrange(14))) for _ in range(2000)]
     tokenizer = train_tokenizer([Sample(dataset="d", row=1, text=" ".join(texts))], vocab_size=600)
+    if split is not None:
+        parts = [Split(Regex(split), "isolated"), ByteLevel(add_prefix_space=False, use_regex=False)]
+        tokenizer.backend_tokenizer.pre_tokenizer = Sequence(parts)
+    if not marked:
+        tokenizer.add_tokens(["s</"])
     encode = encoder_of(tokenizer)
     assert isinstance(encode, Pieces)
     expected = tokenizer(texts, add_special_tokens=False)["input_ids"]
     assert [*encode(texts[:1000]), *encode(texts[1000:]), *encode(texts)] == expected + expected
-    tokenizer.add_tokens(["the word"])
-    assert not isinstance(encoder_of(tokenizer), Pieces)
+    for across in ("the word", "字，"):
+        tokenizer.add_tokens([across])
+        assert not isinstance(encoder_of(tokenizer), Pieces)
+        tokenizer = train_tokenizer([Sample(dataset="d", row=1, text="a")], vocab_size=300)
 
 
 def _rank(number: int, made: str | None, everybody: Any, out: Any) -> None:
