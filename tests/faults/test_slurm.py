@@ -72,9 +72,10 @@ def test_a_run_is_cancelled_and_spares_another_one_on_the_same_nodes(slurm: Slur
     assert told(slurm, job_of(slurm, two))["JobState"] == "RUNNING"
     step = max(two.records())
     two.until_step(step + 2)
+    before = stretch()
     two.hurt()
     llmctl("cancel", two.run, env=slurm.env, code=0)
-    two.ends(130, within=30)
+    two.ends(130, within=30, stretched=max(before, stretch()))
     nothing_left(two)
 
 
