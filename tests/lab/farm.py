@@ -132,7 +132,7 @@ class Farm:
 
     def crash(self, node: LabNode) -> None:
         self._signal(node, signal.SIGKILL)
-        self.daemons[node.name].wait(10)
+        self.daemons[node.name].wait(60)
 
     def cut(self, node: LabNode) -> None:
         self._signal(node, signal.SIGSTOP)

@@ -90,10 +90,20 @@ def main() -> None:
         own_files(spec)
     os.chdir("/")
     sh(spec["sshd"], "-f", "/etc/ssh/lab_config", "-E", "/var/log/sshd.log")
+    await_sshd()
     print("up", flush=True)
     signal.signal(signal.SIGCHLD, reap)
     while True:
         time.sleep(1)
+
+
+def await_sshd() -> None:
+    """Wait until it listens: it writes its file then, after the command that started it has ended."""
+    deadline = time.monotonic() + 60
+    while not Path("/run/sshd.pid").exists():
+        if time.monotonic() > deadline:
+            sys.exit("sshd does not listen: " + Path("/var/log/sshd.log").read_text())
+        time.sleep(0.02)
 
 
 def reap(*_: object) -> None:

@@ -135,7 +135,7 @@ class Namespaces:
     def crash(self, node: LabNode) -> None:
         process = self.running[node.name]
         os.kill(self._init_pid(node), signal.SIGKILL)
-        process.wait(10)
+        process.wait(60)
 
     def _link(self, node: LabNode) -> str:
         return f"n{self.nodes.index(node) + 1}"
@@ -169,7 +169,8 @@ class Namespaces:
             node,
             "rm /etc/ssh/lab_key*; ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/lab_key && "
             "kill $(cat /run/sshd.pid) && while [ -e /run/sshd.pid ]; do sleep 0.02; done; "
-            "$(command -v sshd) -f /etc/ssh/lab_config -E /var/log/sshd.log",
+            "$(command -v sshd) -f /etc/ssh/lab_config -E /var/log/sshd.log && "
+            "while [ ! -e /run/sshd.pid ]; do sleep 0.02; done",
         )
         if not done.ok:
             raise RuntimeError(done.stderr)
@@ -184,7 +185,7 @@ class Namespaces:
 
 def _end(process: subprocess.Popen[str]) -> None:
     process.kill()
-    process.wait(10)
+    process.wait(60)
     for stream in (process.stdin, process.stdout):
         if stream is not None:
             stream.close()

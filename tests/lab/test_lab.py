@@ -100,7 +100,7 @@ def test_killing_the_holder_takes_everything_down(tmp_path: Path) -> None:
         assert "llmctl setup-nodes root@node1=" in shown
         assert processes_of(folder)
         holder.kill()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while processes_of(folder) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert processes_of(folder) == []
@@ -120,7 +120,7 @@ def test_an_interrupted_lab_leaves_no_folder() -> None:
         "-c",
         "echo $LLMCTL_HOME; kill -INT $PPID",
     ]
-    done = subprocess.run(argv, cwd=CHECKOUT, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(argv, cwd=CHECKOUT, capture_output=True, text=True, timeout=240, check=False)
     if "no lab" in done.stderr:
         pytest.skip(done.stderr)
     assert done.returncode == 130, done.stderr
@@ -155,7 +155,7 @@ def test_without_root_the_nodes_can_be_set_up_too() -> None:
     if os.geteuid() == 0:
         run = 'mount -t tmpfs run /run && mkdir /run/sshd && exec "$@"'
         argv = ["unshare", "-m", "sh", "-c", run, "sh", *argv]
-    done = subprocess.run(argv, cwd=CHECKOUT, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(argv, cwd=CHECKOUT, capture_output=True, text=True, timeout=240, check=False)
     if "user namespaces are not allowed" in done.stderr:
         pytest.skip("user namespaces are not allowed here")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -188,11 +188,11 @@ def test_a_slow_link_delays_and_a_joined_one_does_not(fresh_lab: FreshLab) -> No
 
     def seconds_of_a_greeting() -> float:
         began = time.monotonic()
-        with socket.create_connection((node.address, node.port), timeout=20) as link:
+        with socket.create_connection((node.address, node.port), timeout=60) as link:
             assert link.recv(4) == b"SSH-"
         return time.monotonic() - began
 
-    lab.slow(node, delay_ms=300, loss=0.01)
-    assert seconds_of_a_greeting() >= 1.2  # a handshake and an answer, there and back
+    lab.slow(node, delay_ms=700, loss=0.01)
+    assert seconds_of_a_greeting() >= 2.8  # a handshake and an answer, there and back
     lab.join(node)
-    assert seconds_of_a_greeting() < 1.2
+    assert seconds_of_a_greeting() < 2.8

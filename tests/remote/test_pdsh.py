@@ -75,7 +75,7 @@ def test_a_script_without_end_is_ended_on_the_node(at_lab: Lab) -> None:
 @pytest.mark.lab
 def test_a_node_that_prints_without_end_costs_no_memory(at_lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pdsh, "MOST", 100_000)
-    monkeypatch.setattr(pdsh, "GRACE", 1.0)
+    monkeypatch.setattr(pdsh, "GRACE", 10.0)
     outcomes = run_pdsh(
         [Node(name="node1"), Node(name="node2")], "[ $(hostname) = node1 ] && exec yes; echo good", timeout=2
     )

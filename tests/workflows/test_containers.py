@@ -78,8 +78,8 @@ def test_cancel_ends_it_through_the_runtime_and_its_checkpoint_is_good(lab: Lab,
         run = in_container(lab, tmp_path, runtime)
         run.detach()
         run.until_step(7)
-        llmctl("cancel", run.run, env=lab.env, timeout=30, code=0)
-        until("nothing is left", lambda: not run.left(), 15)
+        llmctl("cancel", run.run, env=lab.env, code=0)
+        until("nothing is left", lambda: not run.left())
         for node in lab.nodes:
             stops = [call["argv"] for call in calls(lab, node) if call["argv"][0] == "stop"]
             assert [words[:3] for words in stops] == ([] if runtime == "apptainer" else [["stop", "-t", "10"]])
@@ -116,8 +116,8 @@ def test_stop_ends_the_container_of_one_run_on_one_node(lab: Lab, tmp_path: Path
         assert processes(lab, one.run.name) == []
         reached = max(two.records())
         two.until_step(reached + 3)
-        llmctl("cancel", two.run, env=lab.env, timeout=30, code=0)
-        until("nothing is left", lambda: not two.left(), 15)
+        llmctl("cancel", two.run, env=lab.env, code=0)
+        until("nothing is left", lambda: not two.left())
 
 
 def test_a_silent_daemon_is_told_and_the_processes_are_ended_all_the_same(lab: Lab, tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_a_silent_daemon_is_told_and_the_processes_are_ended_all_the_same(lab: L
         run.detach()
         run.until_step(3)
         lab.exec(lab.nodes[1], f"mv {PLACE}/socket {PLACE}/gone")
-        done = llmctl("cancel", run.run, env=lab.env, timeout=60, code=5)
+        done = llmctl("cancel", run.run, env=lab.env, code=5)
         assert "node2: its container cannot be ended" in done.stderr
         assert "Cannot connect to the Docker daemon" in done.stderr
         assert processes(lab, run.run.name) == []

@@ -69,9 +69,9 @@ def test_a_waiting_start_runs_when_the_devices_are_free(pair: Lab, tmp_path: Pat
     first.start()
     first.until_step(1)
     second = Drill(pair, tmp_path / "second", name="second", steps=10, sections=WAIT)
-    second.start().until(f"waiting for node1 cpu-0: run {first.run.name} of root since")
-    pid = str(first.supervisor(pair.nodes[0]))
-    assert f"(pid {pid})" in second.text
+    started = second.start()
+    started.until(f"waiting for node1 cpu-0: run {first.run.name} of root since")
+    started.until(f"(pid {first.supervisor(pair.nodes[0])})")
     assert not second.runs.exists()
     llmctl("cancel", first.run, env=pair.env, code=0)
     assert ended(second) == 0, second.text
