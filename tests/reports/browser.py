@@ -36,10 +36,12 @@ class Browser:
         self._count = 0
         self.told: list[str] = []
         self.asked: list[str] = []
+        self._loaded: set[str] = set()
         target = self._call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self._call(f"{domain}.enable")
+        self._call("Page.setLifecycleEventsEnabled", enabled=True)
 
     def open(self, path: Path, *, width: int = 1100, dark: bool = False, scripts: bool = True) -> None:
         """Load a file and wait until its scripts have run."""
@@ -47,8 +49,9 @@ class Browser:
         self.resize(width)
         self.dark(dark)
         self.told, self.asked = [], []
-        self._call("Page.navigate", url=path.as_uri())
-        self._wait("Page.loadEventFired")
+        loader = self._call("Page.navigate", url=path.as_uri())["loaderId"]
+        while loader not in self._loaded:  # it may have come before the answer
+            self._next()
 
     def resize(self, width: int) -> None:
         """Give the window another width."""
@@ -94,10 +97,6 @@ class Browser:
                 assert "error" not in answer, answer
                 return answer["result"]  # type: ignore[no-any-return]
 
-    def _wait(self, event: str) -> None:
-        while self._next().get("method") != event:
-            pass
-
     def _next(self) -> dict[str, Any]:
         while b"\0" not in self._rest:
             more = os.read(self._receive, 1 << 20)
@@ -107,6 +106,8 @@ class Browser:
         answer: dict[str, Any] = json.loads(line)
         if answer.get("method") in ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded"):
             self.told.append(json.dumps(answer["params"]))
+        if answer.get("method") == "Page.lifecycleEvent" and answer["params"]["name"] == "load":
+            self._loaded.add(answer["params"]["loaderId"])
         if answer.get("method") == "Network.requestWillBeSent":
             self.asked.append(answer["params"]["request"]["url"])
         return answer
@@ -133,5 +134,5 @@ def chromium(folder: Path) -> Iterator[Browser]:
     finally:
         os.close(here[1])
         process.terminate()
-        process.wait(30)
+        process.wait(120)
         os.close(theirs[0])

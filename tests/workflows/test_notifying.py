@@ -68,7 +68,7 @@ def test_it_gets_no_more_than_its_time(tmp_path: Path, monkeypatch: pytest.Monke
     notify(folder, "ended", notes)
     assert "was ended after" in notes.told[0]
     child = int((folder.root / "child").read_text())
-    until("its child has ended", lambda: stat_of(child) is None, 10)
+    until("its child has ended", lambda: stat_of(child) is None)
 
 
 def test_without_a_command_nothing_is_done(tmp_path: Path) -> None:
