@@ -177,7 +177,7 @@ def stopped_in_the_middle(lab: Lab, *words: str | Path, part: str, by: signal.Si
         while not lab.exec(lab.nodes[0], f"find /tmp -path '*{part}*' -name model.safetensors -size +1M").stdout:
             assert process.poll() is None, process.communicate()
         os.killpg(process.pid, by)
-        out, _ = process.communicate(timeout=30)
+        out, _ = process.communicate(timeout=120)
         return process.returncode, out.decode()
 
 

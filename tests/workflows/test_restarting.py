@@ -44,7 +44,8 @@ def attempts(run: Drill) -> list[dict[str, Any]]:
 
 
 def records(run: Drill) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run.run / "output" / "steps.jsonl").read_text().splitlines()]
+    text = (run.run / "output" / "steps.jsonl").read_text()
+    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]  # the last one may come yet
 
 
 def test_spares_take_the_places_of_lost_nodes_the_first_one_too(four: Lab, tmp_path: Path) -> None:
@@ -124,7 +125,8 @@ def test_a_killed_rank_on_this_machine_is_started_again(tmp_path: Path) -> None:
         until("a checkpoint", saved, 90)
         run = only_run(tmp_path / "runs")
         (run / "orders").mkdir()
-        (run / "orders" / "rank1").write_text("signal 9")
+        (run / "orders" / "new").write_text("signal 9")
+        (run / "orders" / "new").rename(run / "orders" / "rank1")
         text = started.communicate(timeout=120)[0]
     assert started.returncode == 0, text
     first, second = json.loads((run / "manifest.json").read_text())["attempts"]
@@ -155,11 +157,11 @@ def test_an_error_of_the_job_and_one_too_many_are_not_retried(pair: Lab, tmp_pat
 
 def test_a_rank_that_hangs_is_told_and_retried(pair: Lab, tmp_path: Path) -> None:
     notify = f"echo $LLMCTL_NOTIFY_EVENT >> {tmp_path}/events"
-    run = Drill(pair, tmp_path, steps=60, sections={"launch": {"retries": 1, "stall": 4, "notify": notify}})
+    run = Drill(pair, tmp_path, steps=60, sections={"launch": {"retries": 1, "stall": 10, "notify": notify}})
     started = run.start()
     run.until_step(12)
     run.order(1, "hang")
-    assert started.wait(90) == 0, run.text
+    assert started.wait(150) == 0, run.text
     assert "does a rank hang? (launch.stall)" in run.text
     first, _ = attempts(run)
     assert first["reason"] == "collective_timeout"
@@ -270,11 +272,12 @@ def test_a_cancel_that_did_not_reach_a_node_is_made_good_by_another_one(pair: La
     run = Drill(pair, tmp_path)
     run.detach()
     run.until_step(3)
+    until("somebody acts", lambda: actor(RunFolder(run.run)))
     pair.cut(pair.nodes[1])
-    assert "node2" in llmctl("cancel", run.run, env=pair.env, code=5, timeout=60).stderr
+    assert "node2" in llmctl("cancel", run.run, env=pair.env, code=5).stderr
     until("nobody acts", lambda: actor(RunFolder(run.run)) is None, 60)
     pair.join(pair.nodes[1])
     assert [node["name"] for node in run.manifest["leftover"]] == ["node2"]
-    llmctl("cancel", run.run, env=pair.env, code=0, timeout=60)
+    llmctl("cancel", run.run, env=pair.env, code=0)
     assert run.left() == []
     assert (run.manifest["state"], run.manifest["leftover"]) == ("CANCELLED", [])
