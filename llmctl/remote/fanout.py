@@ -38,11 +38,19 @@ def fan_out(
     begun at a KeyboardInterrupt is dropped, and what runs is left to end by itself. With `stop`, which shall make it
     end, it is waited for."""
 
+    over, begun = threading.Event(), list[threading.Event]()
+
     def one(item: K) -> Outcome[K, T]:
+        ended = threading.Event()
+        begun.append(ended)  # before it looks whether all is over, so that it is waited for or does nothing
         try:
+            if over.is_set():
+                raise KeyboardInterrupt
             return Outcome(item, value=work(item))
         except LlmctlError as error:
             return Outcome(item, error=error)
+        finally:
+            ended.set()
 
     todo = list(items)
     if not todo:
@@ -54,9 +62,11 @@ def fan_out(
             done(future.result())
         return [future.result() for future in futures]
     except KeyboardInterrupt:
+        over.set()
         if stop is not None:
             stop()
-            pool.shutdown(wait=True, cancel_futures=True)
+            for ended in begun:  # the pool itself forgets a thread that was just being started
+                ended.wait()
         raise
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
