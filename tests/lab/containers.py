@@ -29,7 +29,7 @@ def with_runtime(lab: Lab, runtime: str) -> Iterator[None]:
             node,
             f"mkdir -p {PLACE}/containers; rm -f {PLACE}/calls.jsonl {PLACE}/socket; "
             f"[ {runtime} != docker ] || {{ setsid docker daemon >{PLACE}/log 2>&1 & echo $! >{PLACE}/pid; "
-            f"for i in $(seq 1000); do [ -S {PLACE}/socket ] && exit; sleep 0.05; done; cat {PLACE}/log >&2; exit 1; }}",
+            f"for i in $(seq 900); do [ -S {PLACE}/socket ] && exit; sleep 0.05; done; cat {PLACE}/log >&2; exit 1; }}",
         )
         if not done.ok:
             raise RuntimeError(done.stderr)
