@@ -71,7 +71,7 @@ def restart(live: Live, watcher: Watcher) -> str | None:
             return decision.why
         watcher.note(decision.why)
         assert_wanted(live.folder)
-        note_state(live.folder, State.STAGING)
+        note_state(live.folder, State.STAGING, notified=None)
         try:
             Restart(live, watcher, attempts, known, decision.nodes).go(decision.awaited)
             return None

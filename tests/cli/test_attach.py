@@ -207,6 +207,26 @@ def test_a_keeper_that_begins_just_when_a_run_is_cancelled_notifies_of_nothing(
     assert heard.read_text() == "told\n"
 
 
+def test_a_run_that_a_keeper_starts_again_after_its_end_was_told_is_told_of_again(
+    local_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = local_job(steps=40)
+    heard = job.folder / "heard"
+    recipe = json.loads(job.recipe.read_text())
+    recipe["launch"] |= {"retries": 1, "notify": f"echo $LLMCTL_NOTIFY_STATE >> {heard}"}
+    job.recipe.write_text(json.dumps(recipe))
+    job.tell("run", job.recipe, "--detach")
+    os.kill(keeper(job), signal.SIGKILL)
+    until("a checkpoint", lambda: job.step >= 6)
+    monkeypatch.setenv("LLMCTL_HOME", job.env["LLMCTL_HOME"])
+    with opened(RunFolder(job.run)) as (live, _):
+        job.order("signal 9")
+        until("it has failed", lambda: not job.processes())
+        job.tell("status", job.run)
+        assert keep(live, PlainWatcher()).state == "SUCCEEDED"
+    assert heard.read_text().split() == ["FAILED", "SUCCEEDED"]
+
+
 def test_a_run_that_is_cancelled_while_it_starts_does_not_start(
     local_job: MakeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:

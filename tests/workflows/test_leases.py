@@ -51,7 +51,7 @@ def ended(drill: Drill) -> int:
 
 
 def test_of_two_starts_at_once_one_gets_the_devices(pair: Lab, tmp_path: Path) -> None:
-    drills = [Drill(pair, tmp_path / name, name=name, steps=20, sections=REFUSE) for name in ("one", "two")]
+    drills = [Drill(pair, tmp_path / name, name=name, steps=100, sections=REFUSE) for name in ("one", "two")]
     for drill in drills:
         drill.start()
     codes = [ended(drill) for drill in drills]
