@@ -25,6 +25,7 @@ def test_two_runs_and_one_is_cancelled(drill: MakeDrill) -> None:
     assert one.lost_steps() == 0
     two.until_step(max(two.records()) + 10)
     assert status(two.lab, two.run)["state"] == "RUNNING"
+    two.hurt()
     llmctl("cancel", two.run, env=two.lab.env, code=0)
     two.ends(130, within=30)
     assert two.left() == []
@@ -46,6 +47,7 @@ def test_third_run_on_busy_devices(drill: MakeDrill) -> None:
     assert not three.runs.exists() or list(three.runs.iterdir()) == []
     for run in (one, two):
         assert status(run.lab, run.run)["state"] == "RUNNING"
+        run.hurt()
         llmctl("cancel", run.run, env=run.lab.env, code=0)
         run.ends(130, within=60)
         assert run.left() == []
@@ -58,6 +60,7 @@ def test_third_run_waits_for_its_devices(drill: MakeDrill) -> None:
     one.until_step(3)
     two.start()
     until("it waits", lambda: one.run.name in two.text, 60)
+    one.hurt()
     two.hurt()
     llmctl("cancel", one.run, env=one.lab.env, code=0)
     one.ends(130, within=30)
