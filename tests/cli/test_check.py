@@ -14,7 +14,6 @@ from llmctl.checks.question import KINDS, Question
 from llmctl.cli.findings import show_facts, show_findings
 from llmctl.recipe.hosts import Node
 from llmctl.workflows.facts_file import save_facts
-from tests.faults.harness import stretch
 from tests.lab import Lab
 
 RECIPE = """\
@@ -142,9 +141,9 @@ def test_remarks_are_counted_only_where_they_are_not_shown(capsys: pytest.Captur
 
 @pytest.mark.lab
 def test_two_nodes_agree_within_seconds(run_llmctl, lab: Lab) -> None:
-    before, started = stretch(), time.monotonic()
+    started = time.monotonic()
     done = run_llmctl("check", "node[1-2]", env=lab.env, code=0)
-    assert time.monotonic() - started < 30 * max(before, stretch())
+    assert time.monotonic() - started < 30
     assert "2 of 2 nodes read" in done.stdout
     assert "error" not in done.stdout
 

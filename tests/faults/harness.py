@@ -48,11 +48,10 @@ def until(what: str, condition: Callable[[], Any], seconds: float = 60) -> Any:
 
 
 def stretch() -> float:
-    """How many seconds a second of work takes, now or in the last minute: 1 where this machine does nothing else."""
+    """How many seconds a second of work takes now: 1 where this machine does nothing else."""
     before, began = _worked(), time.monotonic()
     subprocess.run([sys.executable, "-c", "import asyncio, email.parser, http.client, xml.dom.minidom"], check=True)
-    now = (time.monotonic() - began) / max(0.01, _worked() - before)
-    return max(1.0, now, os.getloadavg()[0] / len(os.sched_getaffinity(0)))
+    return max(1.0, (time.monotonic() - began) / max(0.01, _worked() - before))
 
 
 def _worked() -> float:
@@ -206,24 +205,17 @@ class Drill:
         """From now on it counts how long it takes until the user is told."""
         self.began = time.monotonic()
 
-    def ends(self, code: int, *told: str, within: float) -> float:
-        """The command ends with `code`, having told each of `told`, in `within` seconds from the fault, more where
-        others want this machine's cores; how long it was."""
+    def ends(self, code: int, *told: str, within: float, stretched: float = 1) -> float:
+        """The command ends with `code`, having told each of `told`, in `within` seconds from the fault, each as long as
+        `stretched` says; how long it was."""
         assert self.started is not None
-        try:
-            self.started.process.wait(self._left(within))
-        except subprocess.TimeoutExpired:
-            within *= stretch()
-        found = self.started.wait(self._left(within))
+        found = self.started.wait(max(1.0, within * stretched - (time.monotonic() - self.began)))
         took = time.monotonic() - self.began
         assert found == code, f"exit code {found}, wanted {code}\n{self.text}"
         for words in told:
             assert words in self.text, f"not told: {words}\n{self.text}"
         assert "defect of llmctl" not in self.text, self.text
         return took
-
-    def _left(self, within: float) -> float:
-        return max(1.0, within - (time.monotonic() - self.began))
 
     def keepers(self) -> list[int]:
         """Processes on the launcher that act for the run."""

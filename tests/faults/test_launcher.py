@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import llmctl
 from tests.faults.conftest import MakeDrill
-from tests.faults.harness import SAVE_STEPS, until
+from tests.faults.harness import SAVE_STEPS, stretch, until
 from tests.workflows.jobs import status
 
 pytestmark = pytest.mark.lab
@@ -122,10 +122,11 @@ def test_cancel_while_running(drill: MakeDrill) -> None:
     run = drill()
     run.start()
     run.until_step(7)
+    before = stretch()
     run.hurt()
     done = llmctl("cancel", run.run, env=run.lab.env, code=0)
     assert f"cancelled {run.run.name}" in done.stdout
-    run.ends(130, f"{run.run.name} was cancelled", within=10)
+    run.ends(130, f"{run.run.name} was cancelled", within=10, stretched=max(before, stretch()))
     assert run.left() == []
     assert run.lost_steps() == 0, "a rank that is asked to end saves first"
     run.continues()
@@ -137,9 +138,10 @@ def test_cancel_of_a_rank_that_hangs(drill: MakeDrill) -> None:
     run.until_step(7)
     run.order(1, "hang")
     until("it hangs", lambda: "order: hang" in run.text)
+    before = stretch()
     run.hurt()
     llmctl("cancel", run.run, env=run.lab.env, code=0)
-    run.ends(130, f"{run.run.name} was cancelled", within=20)
+    run.ends(130, f"{run.run.name} was cancelled", within=20, stretched=max(before, stretch()))
     assert run.left() == []
     assert run.lost_steps() <= SAVE_STEPS
     run.continues()

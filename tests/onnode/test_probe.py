@@ -38,7 +38,7 @@ def test_many_hanging_commands_cost_no_more_than_the_budget() -> None:
     hang = {f"hangs {i}": command(f"sleep 300; : {i}") for i in range(40)}
     started = time.monotonic()
     told = probe(timeout=3, budget=6, commands={"first": command("echo yes"), **hang, "last": command("echo no")})
-    assert time.monotonic() - started < 60
+    assert time.monotonic() - started < 20
     assert told["commands"]["first"]["out"] == "yes\n"
     assert {told["commands"][name]["code"] for name in hang} == {124}
     assert "other commands hang" in told["commands"]["last"]["err"]
@@ -67,7 +67,7 @@ def test_a_hanging_command_is_killed_with_its_children_and_the_others_are_told(t
     assert told["commands"]["hangs"]["code"] == 124
     assert told["commands"]["good"]["out"] == "yes\n"
     child = int(pid.read_text())
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 20
     while alive(child) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not alive(child)

@@ -109,6 +109,17 @@ def test_a_login_shell_that_prints_for_ever(hostile: Callable[[str], None]) -> N
     assert "the last line: n" in text
 
 
+@pytest.mark.parametrize("stream", [1, 2])
+def test_a_login_shell_that_prints_for_ever_but_slowly(
+    hostile: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, stream: int
+) -> None:
+    monkeypatch.setattr(command, "START", LIMIT)
+    hostile(f"echo 'while :; do echo noise >&{stream}; sleep 0.1; done' > {BASHRC}")
+    text = told()
+    assert "the login shell prints without end" in text
+    assert "bytes came before our command; the last line: noise" in text
+
+
 def test_ten_thousand_lines_before_every_answer_change_nothing(hostile: Callable[[str], None], tmp_path: Path) -> None:
     hostile("seq -f 'line %g of the banner' 10000 > /etc/ssh/banner")
     hostile(restarted("1i Banner /etc/ssh/banner"))

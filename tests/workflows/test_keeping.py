@@ -58,8 +58,8 @@ def test_a_failure_of_a_detached_run_is_acted_on_and_collected(lab: Lab, tmp_pat
         if "-m llmctl_engine engine.json" in line and "torch.distributed.run" not in line
     )
     lab.exec(lab.nodes[1], f"kill -9 {victim.split()[0]}")
-    until(lambda: json.loads((run / "manifest.json").read_text())["state"] == "FAILED")
-    until(lambda: actor(RunFolder(run)) is None)
+    until(lambda: json.loads((run / "manifest.json").read_text())["state"] == "FAILED", 40)
+    until(lambda: actor(RunFolder(run)) is None, 10)
     assert processes(lab, run.name) == []
     assert json.loads((run / "manifest.json").read_text())["failure"]["node"] == "node2"
     assert (run / "logs" / "node2" / "rank1.log").is_file()

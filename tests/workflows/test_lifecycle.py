@@ -31,13 +31,19 @@ from llmctl.workflows.status import View, _asked, status
 from tests.workflows.test_follow import Notes
 
 
-def test_a_run_that_is_being_staged_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def run_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: State) -> RunFolder:
+    """A run of this machine alone, noted in `state`, of which nothing was started."""
     monkeypatch.setenv("LLMCTL_HOME", str(tmp_path / "home"))
     folder = RunFolder(tmp_path / "r-20261121-093000-kqzt")
     job = Job(run_id=folder.run_id, run_dir=str(folder.root), nodes=("here",), python=sys.executable, shell="sh")
     manifest = {"schema": SCHEMA, "backend": "local", "login": {"user": None, "port": None}, "job": asdict(job)}
-    note_state(folder, State.STAGING, nodes=[asdict(Node(name="here"))], **manifest)
+    note_state(folder, state, nodes=[asdict(Node(name="here"))], **manifest)
     (folder.root / "supervisor.py").write_bytes(onnode_file("supervisor.py").read_bytes())
+    return folder
+
+
+def test_a_run_that_is_being_staged_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = run_here(tmp_path, monkeypatch, State.STAGING)
     for _ in range(2):
         assert status(str(folder.root), runs=None, watcher=Notes()).state is State.STAGING
     (noted,) = json.loads(folder.manifest.read_text())["states"]
@@ -47,13 +53,8 @@ def test_a_run_that_is_being_staged_is_not_lost(tmp_path: Path, monkeypatch: pyt
 def test_a_run_that_begins_while_its_nodes_are_asked_is_not_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("LLMCTL_HOME", str(tmp_path / "home"))
-    folder = RunFolder(tmp_path / "r-20261121-093000-kqzt")
-    job = Job(run_id=folder.run_id, run_dir=str(folder.root), nodes=("here",), python=sys.executable, shell="sh")
-    manifest = {"schema": SCHEMA, "backend": "local", "login": {"user": None, "port": None}, "job": asdict(job)}
-    note_state(folder, State.STAGING, nodes=[asdict(Node(name="here"))], **manifest)
-    (folder.root / "supervisor.py").write_bytes(onnode_file("supervisor.py").read_bytes())
-    first = Attempt(number=1, started=1.0, nodes=job.nodes)
+    folder = run_here(tmp_path, monkeypatch, State.STAGING)
+    first = Attempt(number=1, started=1.0, nodes=("here",))
 
     def asked_before(live: Live, errors: Mapping[str, LlmctlError]) -> View:
         view = _asked(live, errors)
@@ -68,12 +69,7 @@ def test_a_run_that_begins_while_its_nodes_are_asked_is_not_lost(
 def test_the_end_of_a_run_that_nobody_acts_for_is_noted_with_the_nodes_that_are_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("LLMCTL_HOME", str(tmp_path / "home"))
-    folder = RunFolder(tmp_path / "r-20261121-093000-kqzt")
-    job = Job(run_id=folder.run_id, run_dir=str(folder.root), nodes=("here",), python=sys.executable, shell="sh")
-    manifest = {"schema": SCHEMA, "backend": "local", "login": {"user": None, "port": None}, "job": asdict(job)}
-    note_state(folder, State.RUNNING, nodes=[asdict(Node(name="here"))], **manifest)
-    (folder.root / "supervisor.py").write_bytes(onnode_file("supervisor.py").read_bytes())
+    folder = run_here(tmp_path, monkeypatch, State.RUNNING)
     gone = {"state": "RUNNING", "supervisor": {"pid": 4194303, "born": 1}, "boot_id": "another", "exit_code": None}
     write_json(folder.root / "state" / "here.json", gone)
     stray = subprocess.Popen(["sleep", "60"], env={**os.environ, "LLMCTL_RUN_ID": folder.run_id})

@@ -15,7 +15,7 @@ import pytest
 from tests.cli.jobs import Running
 from tests.conftest import llmctl
 from tests.faults.conftest import make_lab
-from tests.faults.harness import Drill, stretch, until
+from tests.faults.harness import Drill, until
 from tests.lab import Lab
 
 pytestmark = pytest.mark.lab
@@ -52,14 +52,14 @@ def test_a_node_that_does_not_answer_is_shown_as_it_was_last_seen(drill: Drill) 
     assert told["nodes"][0]["step"] == told["step"] >= 3
     until("the memory is told", lambda: all(node["memory_mb"] for node in status(drill, 0)["nodes"]))
     drill.lab.cut(second)
-    busy, began = stretch(), time.monotonic()
+    began = time.monotonic()
     try:
         away = status(drill, 5)
         took = time.monotonic() - began
         shown = llmctl("status", drill.run, env=drill.lab.env, code=5)
     finally:
         drill.lab.join(second)
-    assert took < 9 * max(busy, stretch()), "a node that is away is not waited for as long as a connection may take"
+    assert took < 9, "a node that is away is not waited for as long as a connection may take"
     assert away["state"] == "RUNNING"
     assert [(node["answers"], node["state"]) for node in away["nodes"]] == [(True, "RUNNING"), (False, "RUNNING")]
     assert away["nodes"][1]["answered_seconds_ago"] > 0
