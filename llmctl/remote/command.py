@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import shlex
 import threading
@@ -21,6 +22,8 @@ START = 30.0
 """Seconds within which a login shell must come to the command."""
 MOST_NOISE = 8 << 20
 """Bytes that a login shell may print before it comes to the command."""
+TALKING = 2.0
+"""Seconds of silence after which a login shell no longer counts as one that prints."""
 MOST = 64 << 20
 """Bytes of a stream that are kept in memory."""
 
@@ -38,6 +41,7 @@ class Stream:
         self.begun = False
         self.endless = False
         self.noise = 0
+        self.heard = -math.inf
         self._mark = mark
         self._tail = b""
         self._memory = BytesIO()
@@ -62,6 +66,7 @@ class Stream:
     def _take(self, data: bytes) -> None:
         if not self.begun:
             self.noise += len(data)
+            self.heard = time.monotonic()
             before, mark, data = (self._tail + data).partition(self._mark)
             self.begun = bool(mark)
             self._tail = before[-4096:]
@@ -127,7 +132,7 @@ def converse(
                 if out.begun and time.monotonic() < began + timeout:
                     continue
                 drop()  # a channel's own end would wait for a node that takes nothing in any more
-                raise late(node, name or command, timeout) if out.begun else mute(node, limit, out) from None
+                raise late(node, name or command, timeout) if out.begun else mute(node, limit, out, err) from None
             if isinstance(stream, Exception):
                 raise stream
             if stream.endless:
@@ -183,9 +188,12 @@ def late(node: str, command: str, timeout: float) -> NodeError:
     )
 
 
-def mute(node: str, seconds: float, out: Stream) -> NodeError:
-    """The error for a login shell that hangs."""
-    said = f"; it printed {out.noise} bytes, the last line: {out.said}" if out.noise else ""
+def mute(node: str, seconds: float, *streams: Stream) -> NodeError:
+    """The error for a login shell that has not come to the command in time: it hangs, or still prints."""
+    last = max(streams, key=lambda stream: stream.heard)
+    if time.monotonic() - last.heard < TALKING:
+        return endless(node, last)
+    said = f"; it printed {last.noise:,} bytes, the last line: {last.said}" if last.noise else ""
     return NodeError(
         "the login shell does not come to our command",
         where=node,
@@ -201,7 +209,7 @@ def endless(node: str, stream: Stream) -> NodeError:
     return NodeError(
         "the login shell prints without end",
         where=node,
-        why=f"{stream.noise >> 20} MiB came before our command; the last line: {stream.said}",
+        why=f"{stream.noise:,} bytes came before our command; the last line: {stream.said}",
         hint=f"let ~/.bashrc there print nothing for a shell that is not interactive: ssh {node} true",
     )
 

@@ -75,7 +75,7 @@ def stream(
         try:
             within(START, lambda: channel.exec_command(line), drop)
         except TimeoutError:
-            raise mute(node, START, out) from None
+            raise mute(node, START, out, err) from None
         for thread in threads:
             thread.start()
         while threads[0].is_alive():
@@ -83,7 +83,7 @@ def stream(
             threads[0].join(min(1.0, max(0.05, until - time.monotonic())))
             if threads[0].is_alive() and time.monotonic() >= until:
                 drop()  # a channel's own end would wait for a peer that takes nothing in any more
-                raise _still(node, idle) if out.begun else mute(node, time.monotonic() - started, out)
+                raise _still(node, idle) if out.begun else mute(node, time.monotonic() - started, out, err)
         threads[1].join(5)
         if failed:
             raise failed[0]
