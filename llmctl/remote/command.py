@@ -20,7 +20,7 @@ from llmctl.errors import NodeError
 CHUNK = 1 << 15
 START = 30.0
 """Seconds within which a login shell must come to the command."""
-MOST_NOISE = 8 << 20
+MOST_NOISE = 2 << 20
 """Bytes that a login shell may print before it comes to the command."""
 TALKING = 2.0
 """Seconds of silence after which a login shell no longer counts as one that prints."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,8 @@ from llmctl.checks.facts import Fact, Severity
 from llmctl.checks.parsers.host import memory
 from llmctl.checks.question import Question, findings
 from llmctl.recipe.hosts import Node
+from tests.conftest import llmctl
+from tests.engine.runs import launch
 
 SMALL: dict[str, Any] = {
     "model_type": "llama",
@@ -249,12 +250,13 @@ def test_a_checkpoint_is_as_large_as_estimated(tmp_path: Path, method: str, prec
             model=json.dumps(SMALL), method=method, precision=precision, deepspeed=deepspeed, launcher=launcher
         )
     )
-    done = subprocess.run(
-        [sys.executable, "-m", "llmctl", "run", "r.yaml", "--runs", "runs"],
-        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    (folder,) = tmp_path.glob("runs/*/output/checkpoint-1")
+    llmctl("render", "r.yaml", "-o", "rendered", cwd=tmp_path, code=0)
+    output = Path(json.loads((tmp_path / "rendered" / "engine.json").read_text())["output_dir"])
+    shutil.copytree(tmp_path / "rendered", output.parent)
+    (rank,) = launch(output.parent, 1)
+    code, text = rank.end(within=300)
+    assert code == 0, text
+    folder = output / "checkpoint-1"
     written = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     asked = training(method=method, precision=precision, zero=zero, device="cpu", checkpoints=1)
     estimate = needs(asked, llama(), {"local": 1}, {})["local"].checkpoint

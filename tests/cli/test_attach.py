@@ -31,6 +31,21 @@ def keeper(job: LocalJob) -> int:
     return int(until("somebody acts for the run", lambda: actor(RunFolder(job.run))))
 
 
+def start_unkept(job: LocalJob) -> None:
+    """Start its run in the background, and end who acts for it."""
+    job.tell("run", job.recipe, "--detach")
+    os.kill(keeper(job), signal.SIGKILL)
+
+
+def notices(job: LocalJob, words: str, **launch: Any) -> Path:
+    """The file to which every notice of its run will add a line of `words`; `launch`: what else the recipe asks for."""
+    heard = job.folder / "heard"
+    recipe = json.loads(job.recipe.read_text())
+    recipe["launch"] |= {"notify": f"echo {words} >> {heard}", **launch}
+    job.recipe.write_text(json.dumps(recipe))
+    return heard
+
+
 def runs_now(part: bytes) -> bool:
     """Whether a process of this machine has `part` in its command line."""
     for path in Path("/proc").glob("[0-9]*/cmdline"):
@@ -129,8 +144,7 @@ def test_an_interrupted_start_is_cleaned_and_says_so(moment: str, signum: signal
 
 def test_attach_acts_for_a_run_that_nobody_keeps(local_job: MakeJob) -> None:
     job = local_job()
-    job.tell("run", job.recipe, "--detach")
-    os.kill(keeper(job), signal.SIGKILL)
+    start_unkept(job)
     until("nobody acts", lambda: actor(RunFolder(job.run)) is None)
     attached = job.start("attach", job.run)
     attached.until(r"rank0\] step \d+/")
@@ -173,13 +187,11 @@ def test_a_closed_pipe_leaves_the_run_and_ends_the_reading_of_logs_quietly(local
 @pytest.mark.parametrize("kept", [True, False])
 def test_a_cancelled_run_notifies_once_and_its_last_step_is_noted(kept: bool, local_job: MakeJob) -> None:
     job = local_job()
-    recipe = json.loads(job.recipe.read_text())
-    heard = job.folder / "heard"
-    recipe["launch"]["notify"] = f"echo $LLMCTL_NOTIFY_STATE $LLMCTL_NOTIFY_LAST_STEP >> {heard}"
-    job.recipe.write_text(json.dumps(recipe))
-    job.tell("run", job.recipe, "--detach")
-    if not kept:
-        os.kill(keeper(job), signal.SIGKILL)
+    heard = notices(job, "$LLMCTL_NOTIFY_STATE $LLMCTL_NOTIFY_LAST_STEP")
+    if kept:
+        job.tell("run", job.recipe, "--detach")
+    else:
+        start_unkept(job)
     until("five steps", lambda: job.step >= 5)
     job.tell("cancel", job.run)
     until("nobody acts", lambda: actor(RunFolder(job.run)) is None)
@@ -193,12 +205,8 @@ def test_a_keeper_that_begins_just_when_a_run_is_cancelled_notifies_of_nothing(
     local_job: MakeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = local_job()
-    heard = job.folder / "heard"
-    recipe = json.loads(job.recipe.read_text())
-    recipe["launch"]["notify"] = f"echo told >> {heard}"
-    job.recipe.write_text(json.dumps(recipe))
-    job.tell("run", job.recipe, "--detach")
-    os.kill(keeper(job), signal.SIGKILL)
+    heard = notices(job, "told")
+    start_unkept(job)
     until("a step", lambda: job.step >= 1)
     monkeypatch.setenv("LLMCTL_HOME", job.env["LLMCTL_HOME"])
     with opened(RunFolder(job.run)) as (live, _):
@@ -211,12 +219,8 @@ def test_a_run_that_a_keeper_starts_again_after_its_end_was_told_is_told_of_agai
     local_job: MakeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = local_job(steps=40)
-    heard = job.folder / "heard"
-    recipe = json.loads(job.recipe.read_text())
-    recipe["launch"] |= {"retries": 1, "notify": f"echo $LLMCTL_NOTIFY_STATE >> {heard}"}
-    job.recipe.write_text(json.dumps(recipe))
-    job.tell("run", job.recipe, "--detach")
-    os.kill(keeper(job), signal.SIGKILL)
+    heard = notices(job, "$LLMCTL_NOTIFY_STATE", retries=1)
+    start_unkept(job)
     until("a checkpoint", lambda: job.step >= 6)
     monkeypatch.setenv("LLMCTL_HOME", job.env["LLMCTL_HOME"])
     with opened(RunFolder(job.run)) as (live, _):

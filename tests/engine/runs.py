@@ -1,19 +1,17 @@
-"""Runs of the engine in the tests: a config on disk, processes started as torchrun would, their records read back."""
+"""Runs of the engine in the tests: a config on disk, ranks in processes of their own, their records read back."""
 
 from __future__ import annotations
 
 import json
 import os
 import socket
-import subprocess
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from llmctl_engine.config import DataConfig, EngineConfig, ModelConfig, TrainSettings, to_json
 
-from llmctl.resources import engine_dir
+from tests.engine.ranks import Rank
 
 INIT = {
     "model_type": "llama",
@@ -106,45 +104,39 @@ class Ended:
         ]
 
 
-def start(config: EngineConfig, folder: Path, *, extra: dict[str, str] | None = None) -> list[subprocess.Popen[str]]:
-    """One process a rank, as the launchers start them."""
+def start(config: EngineConfig, folder: Path, *, extra: dict[str, str] | None = None) -> list[Rank]:
+    """One process a rank, each in a folder that holds the config."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "engine.json").write_text(to_json(config), encoding="utf-8")
+    return launch(folder, config.world_size, extra=extra)
+
+
+def launch(folder: Path, world_size: int, *, extra: dict[str, str] | None = None) -> list[Rank]:
+    """One process a rank for the engine.json of a folder, with what the launchers give it."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     base = {
         **os.environ,
-        "PYTHONPATH": str(engine_dir()),
         "OMP_NUM_THREADS": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
-        "WORLD_SIZE": str(config.world_size),
+        "WORLD_SIZE": str(world_size),
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
         **(extra or {}),
     }
-    return [
-        subprocess.Popen(
-            [sys.executable, "-m", "llmctl_engine", str(folder / "engine.json")],
-            cwd=folder,
-            env=base | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(config.world_size)
-    ]
+    return [Rank(folder, base | {"RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in range(world_size)]
 
 
-def finish(config: EngineConfig, processes: list[subprocess.Popen[str]], *, within: float = 240) -> Ended:
-    """Wait for all ranks, `within` seconds; then end them."""
+def finish(config: EngineConfig, ranks: list[Rank], *, within: float = 240) -> Ended:
+    """Wait for all ranks, `within` seconds each; then end them."""
     try:
-        texts = [process.communicate(timeout=within)[0] for process in processes]
+        ended = [rank.end(within) for rank in ranks]
     finally:
-        for process in processes:
-            process.kill()
-    return Ended(Path(config.output_dir), [process.returncode for process in processes], "\n".join(texts))
+        for rank in ranks:
+            rank.kill()
+    return Ended(Path(config.output_dir), [code for code, _ in ended], "\n".join(text for _, text in ended))
 
 
 def run(config: EngineConfig, folder: Path, *, extra: dict[str, str] | None = None, within: float = 240) -> Ended:

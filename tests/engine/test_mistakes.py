@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from llmctl_engine.config import LoraSettings, ModelConfig
@@ -93,7 +95,8 @@ def test_another_place_than_planned(change: dict[str, object], message: str, tmp
     from llmctl_engine.errors import EngineError
     from llmctl_engine.train import train
 
-    with pytest.raises(EngineError, match=message):
+    # It names the accelerator to DeepSpeed, for this process and all that it starts.
+    with patch.dict(os.environ), pytest.raises(EngineError, match=message):
         train(replace(small_config(tmp_path), **change))  # type: ignore[arg-type]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -86,12 +87,13 @@ def test_a_run_that_was_through_makes_no_further_step(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_a_signal_saves_and_ends(number: signal.Signals, tmp_path: Path) -> None:
     config = replace(small_config(tmp_path, epochs=200, micro_batch=1, grad_accum=1), world_size=2)
-    processes = start(config, tmp_path, extra={"LLMCTL_LOG_DIR": str(tmp_path / "logs")})
+    ranks = start(config, tmp_path, extra={"LLMCTL_LOG_DIR": str(tmp_path / "logs")})
     log = tmp_path / "logs" / "rank0.log"
     while not (log.exists() and "step 3/" in log.read_text()):
-        assert processes[0].poll() is None, log.read_text()
-    processes[1].send_signal(number)
-    ended = finish(config, processes)
+        assert ranks[0].code is None, log.read_text()
+        time.sleep(0.05)
+    ranks[1].signal(number)
+    ended = finish(config, ranks)
     assert ended.codes == [128 + number] * 2, log.read_text()
     steps = [record["step"] for record in ended.records if record["record"] == "step"]
     assert good_steps(ended.output) == [steps[-1]]

@@ -268,7 +268,7 @@ def test_every_mistake_has_its_place(name: str, text: str, where: list[str]) -> 
 
 def test_yaml_that_nests_without_end_is_told() -> None:
     with pytest.raises(UsageError, match="is no YAML"):
-        read("ansible-yaml", "[" * 5000)
+        read("ansible-yaml", "[\n" * 5000)
 
 
 @pytest.mark.parametrize(
