@@ -41,7 +41,8 @@ demo: $(VENV)/.installed
 
 test: lint
 	rm -f .coverage .coverage.*
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(WAITING:%=--ignore %) -n $(JOBS) --dist loadfile --cov --cov-report=
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(WAITING:%=--ignore %) -n $(JOBS) --dist loadfile --no-loadscope-reorder \
+		--cov --cov-report=
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(WAITING) -n $(FAULT_JOBS) --dist loadgroup --cov --cov-append --cov-report=
 	$(BIN)/coverage report --skip-covered
 
