@@ -32,18 +32,6 @@ INSTALLED = re.compile(r"\b(sshd|pdsh|needs root|needs torch|no lab|node lab|ipr
 RunLlmctl = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Files that train come first, then those with nodes: handed out in this order (Makefile), no worker is left with a
-    long one when the others are through."""
-    if config.getoption("dist", "no") != "loadfile":
-        return
-    first: dict[Path, int] = {}
-    for item in items:
-        place = 0 if item.get_closest_marker("engine") else 1 if item.get_closest_marker("lab") else 2
-        first[item.path] = min(place, first.get(item.path, place))
-    items.sort(key=lambda item: first[item.path])
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Under `.ci/run`, a skip for the lack of what it installs is a failure."""
