@@ -117,7 +117,8 @@ def _show(asked: RunStatus) -> None:
     from llmctl.cli.run_table import HEADINGS, rows
     from llmctl.cli.watching import progress_line
 
-    typer.echo(f"{asked.folder.run_id}: {asked.state}")
+    lost = f", with {', '.join(asked.lost)}" if asked.lost else ""
+    typer.echo(f"{asked.folder.run_id}: {asked.state}{lost}")
     if asked.progress.total_steps:
         typer.echo(progress_line(asked.progress))
     for attempt in asked.attempts if len(asked.attempts) > 1 else ():
@@ -125,7 +126,8 @@ def _show(asked: RunStatus) -> None:
     table(HEADINGS, rows(asked, time.time()))
     if asked.failure is not None:
         show_failure(asked.failure)
-    typer.echo(f"records: {asked.folder.root}\nweights: {asked.manifest['output']}")
+    what = "weights" if asked.state == "SUCCEEDED" else "output"
+    typer.echo(f"records: {asked.folder.root}\n{what}: {asked.manifest['output']}")
 
 
 def _plain(asked: RunStatus) -> dict[str, Any]:
@@ -158,6 +160,7 @@ def _plain(asked: RunStatus) -> dict[str, Any]:
         "attempts": list(asked.manifest.get("attempts", ())),
         "errors": {name: str(error) for name, error in asked.errors.items()},
         "failure": vars(asked.failure) if asked.failure else None,
+        "lost": list(asked.lost),
     }
 
 

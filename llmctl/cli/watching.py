@@ -29,13 +29,11 @@ def clock(seconds: float | None) -> str:
 
 
 def progress_line(progress: Progress) -> str:
-    """One line: step, loss, speed, time left."""
+    """One line: step, loss, speed, and while it goes on the time left."""
     loss = "-" if progress.loss is None else f"{progress.loss:.4f}"
     speed = "-" if progress.tokens_per_second is None else f"{progress.tokens_per_second:,.0f}"
-    return (
-        f"step {progress.step}/{progress.total_steps}  loss {loss}  {speed} tokens/s  "
-        f"{clock(progress.seconds_left)} left"
-    )
+    line = f"step {progress.step}/{progress.total_steps}  loss {loss}  {speed} tokens/s"
+    return line if progress.ended else f"{line}  {clock(progress.seconds_left)} left"
 
 
 class PlainWatcher:

@@ -94,6 +94,12 @@ def first_failure(reports: Mapping[str, NodeReport], logs: Mapping[str, str]) ->
     return Failure(node=first.node, rank=None, exit_code=first.exit_code, message=what, tail=tail)
 
 
+def cause(reports: Mapping[str, NodeReport], logs: Mapping[str, str], lost: Collection[str] = ()) -> Failure | None:
+    """The first failure, unless it is only that of a rank that misses one of the `lost` nodes."""
+    failure = first_failure(reports, logs)
+    return None if lost and failure is not None and ECHO.search(failure.message) else failure
+
+
 def _unwritten(logs: Mapping[str, str], told: Iterable[tuple[str, Mapping[str, Any]]]) -> Failure | None:
     """The error of a rank that could not write it down, as on a disk that takes nothing new: the end of its log."""
     writing = {int(error["rank"]) for _, error in told}

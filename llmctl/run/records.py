@@ -16,8 +16,8 @@ class Progress:
     total_steps: int = 0
     step: int = 0
     loss: float | None = None
-    tokens_per_second: float | None = None
-    """Non-padding input tokens of all ranks in the last step, by its seconds."""
+    tokens_per_step: float | None = None
+    """Non-padding input tokens of all ranks, a moving mean as that of the seconds."""
     seconds_per_step: float | None = None
     """Moving mean, the newest step weighing a tenth."""
     losses: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=NEWEST))
@@ -57,11 +57,22 @@ class Progress:
         self.losses.append((step, loss))
         if not seconds:
             return
-        before = self.seconds_per_step
-        self.seconds_per_step = seconds if before is None else 0.9 * before + 0.1 * seconds
-        self.tokens_per_second = tokens / seconds if tokens else None
+        self.seconds_per_step = _mean(self.seconds_per_step, seconds)
+        self.tokens_per_step = _mean(self.tokens_per_step, tokens) if tokens else None
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Non-padding input tokens of all ranks at the present pace."""
+        return self.tokens_per_step / self.seconds_per_step if self.tokens_per_step and self.seconds_per_step else None
 
     @property
     def seconds_left(self) -> float | None:
-        """Seconds until the last step at the present pace."""
-        return None if self.seconds_per_step is None else (self.total_steps - self.step) * self.seconds_per_step
+        """Seconds until the last step at the present pace; None when that is not known, or nothing comes any more."""
+        if self.seconds_per_step is None or (self.ended and self.step < self.total_steps):
+            return None
+        return (self.total_steps - self.step) * self.seconds_per_step
+
+
+def _mean(before: float | None, newest: float) -> float:
+    """A moving mean; the newest value weighs a tenth."""
+    return newest if before is None else 0.9 * before + 0.1 * newest

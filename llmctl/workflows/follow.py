@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from llmctl.errors import LlmctlError, Unanswered, UsageError
-from llmctl.launch.failures import ECHO, Failure, first_failure, reason_of
+from llmctl.launch.failures import ECHO, Failure, cause, first_failure, reason_of
 from llmctl.launch.supervised import NodeReport
 from llmctl.remote.fanout import fan_out
 from llmctl.run.attempts import Reason
@@ -310,9 +310,7 @@ class Follower:
 
     def _end(self, state: State, lost: tuple[str, ...] = (), refused: Collection[str] = ()) -> Ending:
         failed = state in (State.FAILED, State.LOST)
-        failure = first_failure(self.reports, self.logs) if failed else None
-        if lost and failure is not None and ECHO.search(failure.message):
-            failure = None  # who misses the lost node has not failed first
+        failure = cause(self.reports, self.logs, lost) if failed else None
         return Ending(
             state=state,
             reports=self.reports,

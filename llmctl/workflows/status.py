@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from llmctl.errors import LlmctlError
-from llmctl.launch.failures import Failure, first_failure
+from llmctl.launch.failures import Failure, cause
 from llmctl.launch.supervised import NodeReport
 from llmctl.remote.fanout import Outcome, fan_out
 from llmctl.remote.soon import connect_soon
@@ -52,6 +52,11 @@ class RunStatus:
     manifest: Mapping[str, Any] = field(default_factory=dict)
     lines: Sequence[tuple[str, str]] = ()
     """(label, line) of the newest log lines."""
+
+    @property
+    def lost(self) -> tuple[str, ...]:
+        """The nodes with which a LOST run was lost."""
+        return tuple(self.manifest.get("lost", ())) if self.state is State.LOST else ()
 
     @property
     def attempts(self) -> list[Attempt]:
@@ -98,6 +103,7 @@ class View:
 
     def status(self, state: State, failure: Failure | None = None) -> RunStatus:
         """All of it as a value."""
+        self.progress.ended = self.progress.ended or state in ENDED
         return RunStatus(
             folder=self._live.folder,
             state=state,
@@ -123,25 +129,32 @@ def status(given: str | None, *, runs: Path | None, watcher: Watcher) -> RunStat
         unborn = known is State.STAGING and all(report.state is None for report in view.reports.values())
         begun = not started_alike(before, now)  # what the nodes told is of before that
         state = known if known in ENDED or view.errors or unborn or begun else view.told()
-        failure = first_failure(view.reports, view.texts) if state in (State.FAILED, State.LOST) else None
+        lost = tuple(each for each, report in view.reports.items() if report.state is State.LOST)
+        lost = lost if state is State.LOST else ()
+        noted = noted_ending(folder)
+        failure = noted.failure if noted else None
+        if noted is None and state in (State.FAILED, State.LOST):
+            failure = cause(view.reports, view.texts, lost)
         if known not in ENDED and (actor(folder) is not None or interrupted_restart(folder)):
             state = known
         elif state in ENDED and known not in ENDED:
             with acting(folder) as ours:
                 if ours and noted_ending(folder) is None:  # else somebody else does so just now
-                    _end(live, view, state, failure, watcher)
+                    _end(
+                        live,
+                        Ending(state=state, reports=view.reports, failure=failure, lost=lost, progress=view.progress),
+                        watcher,
+                    )
         elif state is not known:  # else there is nothing to note, and an end that is noted just now stays
             note_state(folder, state)
         return view.status(state, failure)
 
 
-def _end(live: Live, view: View, state: State, failure: Failure | None, watcher: Watcher) -> None:
+def _end(live: Live, ending: Ending, watcher: Watcher) -> None:
     """Note the end of a run that nobody acted for, and end what is left of it."""
-    told = view.reports
-    if any(report.state in (State.RUNNING, State.LOST) for report in told.values()):
+    if any(report.state in (State.RUNNING, State.LOST) for report in ending.reports.values()):
         live.backend.cancel(live.job, live.transports, GRACE)
-    lost = tuple(node for node, report in told.items() if report.state is State.LOST) if state is State.LOST else ()
-    conclude(live, Ending(state=state, reports=told, failure=failure, lost=lost, progress=view.progress), watcher)
+    conclude(live, ending, watcher)
 
 
 def refresh(listed: Sequence[IndexEntry], watcher: Watcher) -> list[Outcome[IndexEntry, State]]:

@@ -134,6 +134,7 @@ def test_a_whole_run_on_this_machine_and_what_can_be_asked_of_it(
     lines = run_llmctl("logs", "--grep", "step 4/4", env=env, code=0).stdout.splitlines()
     assert [line.split("  ")[0] for line in lines] == ["[localhost rank0] step 4/4"]
     assert "no node other in this run" in run_llmctl("logs", "--node", "other", env=env, code=2).stderr
+    assert "no rank 1 in this run" in run_llmctl("logs", "--rank", "1", env=env, code=2).stderr
     assert "no regular expression" in run_llmctl("logs", "--grep", "(", env=env, code=2).stderr
     manifest = json.loads((run / "manifest.json").read_text())
     assert [entry["state"] for entry in manifest["states"]] == ["STAGING", "RUNNING", "SUCCEEDED"]

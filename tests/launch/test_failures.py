@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from llmctl.launch.failures import first_failure
+from llmctl.launch.failures import cause, first_failure
 from llmctl.launch.supervised import NodeReport
 from llmctl.run.states import State
 
@@ -121,6 +121,16 @@ def test_only_echoes_leave_the_first_of_them() -> None:
     found = first_failure(reports, {})
     assert found is not None
     assert found.node == "node2"
+
+
+def test_a_rank_that_misses_a_lost_node_is_not_the_cause() -> None:
+    echo, own = error(0, 2.0, "Connection reset by peer"), error(0, 2.0, "no such file")
+    lost = report("node2", state=State.LOST)
+    assert cause({"node1": report("node1", echo), "node2": lost}, {}, ("node2",)) is None
+    without, of_its_own = (cause({"node1": report("node1", each)}, {}) for each in (echo, own))
+    assert without is not None
+    assert without.node == "node1"
+    assert cause({"node1": report("node1", own), "node2": lost}, {}, ("node2",)) == of_its_own
 
 
 def test_a_node_that_says_nothing_is_named_with_its_exit_code_and_log() -> None:

@@ -16,6 +16,7 @@ import pytest
 from llmctl.cli.ending import tell_ending
 from llmctl.cli.lifecycle import cancel
 from llmctl.errors import LlmctlError, NodeError
+from llmctl.launch.failures import Failure
 from llmctl.launch.supervised import Job
 from llmctl.recipe.hosts import Node
 from llmctl.remote.fanout import Outcome
@@ -86,6 +87,20 @@ def test_the_end_of_a_run_that_nobody_acts_for_is_noted_with_the_nodes_that_are_
     with pytest.raises(NodeError, match="lost its nodes") as told:
         tell_ending(folder, replace(ending, lost=()))
     assert f"llmctl status {folder.run_id}" in told.value.hint
+
+
+def test_status_tells_the_end_as_it_was_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = run_here(tmp_path, monkeypatch, State.RUNNING)
+    told = {"rank": 0, "type": "RuntimeError", "message": "Connection reset by peer", "time": 1.0}
+    write_json(folder.root / "logs" / "here" / "rank0.error.json", told)
+    note_state(folder, State.LOST, lost=["here"], failure=None)
+    asked = status(str(folder.root), runs=None, watcher=Notes())
+    assert (asked.state, asked.lost, asked.failure) == (State.LOST, ("here",), None)
+    note_state(folder, State.FAILED, lost=[])
+    noted = Failure(node="here", rank=0, exit_code=1, message="no such file", tail=("a", "b"))
+    note_state(folder, State.FAILED, failure=asdict(noted))
+    asked = status(str(folder.root), runs=None, watcher=Notes())
+    assert (asked.lost, asked.failure, asked.progress.ended) == ((), noted, True)
 
 
 def test_what_a_run_that_succeeded_had_left_is_ended_and_nothing_is_said_of_continuing_it(
