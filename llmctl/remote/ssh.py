@@ -17,6 +17,7 @@ import paramiko
 
 from llmctl.errors import NodeError
 from llmctl.recipe.hosts import Node
+from llmctl.remote.bundle import bundles
 from llmctl.remote.command import CHUNK, Sink, converse, late, within
 from llmctl.remote.hostkeys import HostKey
 from llmctl.remote.streaming import stream
@@ -182,6 +183,15 @@ class SshTransport:
 
     def _upload(self, files: Mapping[str, bytes | Path], *, private: bool) -> None:
         """`private`: what is secret is nobody else's to read from its first byte on."""
+        together, rest = bundles(files)
+        for bundle in together:
+            code, _, _ = self._execute(bundle.command(private=private), _pieces(bundle.content()), 3600)
+            if code:
+                rest.update(bundle.files)  # one by one it tells which, and why
+        if rest:
+            self._one_by_one(rest, private=private)
+
+    def _one_by_one(self, files: Mapping[str, bytes | Path], *, private: bool) -> None:
         sftp = self._sftp()
         if sftp is None:
             mask = "umask 077; " if private else ""
