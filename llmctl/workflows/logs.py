@@ -75,9 +75,9 @@ def logs(
     if wanted.node is not None and wanted.node not in names:
         raise UsageError(f"no node {wanted.node} in this run", where="--node", hint=f"there are {', '.join(names)}")
 
-    ranks = int(manifest["world_size"])
-    if wanted.rank is not None and not 0 <= wanted.rank < ranks:
-        raise UsageError(f"no rank {wanted.rank} in this run", where="--rank", hint=f"there are 0 to {ranks - 1}")
+    if wanted.rank is not None and not 0 <= wanted.rank < manifest["world_size"]:
+        there = f"there are 0 to {manifest['world_size'] - 1}"
+        raise UsageError(f"no rank {wanted.rank} in this run", where="--rank", hint=there)
 
     def tell(files: Mapping[str, Iterable[str]]) -> None:
         for name, line in merged({name: lines for name, lines in files.items() if wanted.takes(name)}):
